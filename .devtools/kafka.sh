@@ -112,6 +112,7 @@ kafka_start() {
   kafka_format
   step "starting Kafka on 127.0.0.1:$FLEETLOG_KAFKA_PORT"
   kafka_java -Xms256m -Xmx512m
+  port_note kafka "$FLEETLOG_KAFKA_PORT"
   spawn kafka "${KAFKA_JAVA[@]}" kafka.Kafka "$KAFKA_HOME/server.properties"
   wait_until_ready kafka 60 kafka_ready
   step_done

@@ -65,7 +65,7 @@ readonly POSTGRES_OPTIONS=(
 postgres_start() {
   [[ -z $OUTSIDE_DATABASE_URL ]] || return 0
   if running postgres; then
-    [[ $(<"$STATE/run/postgres.port") != "$FLEETLOG_POSTGRES_PORT" ]] || return 0
+    [[ $(port_of postgres) != "$FLEETLOG_POSTGRES_PORT" ]] || return 0
     postgres_stop
   fi
   port_claim FLEETLOG_POSTGRES_PORT
@@ -73,7 +73,7 @@ postgres_start() {
   step "starting PostgreSQL on 127.0.0.1:$FLEETLOG_POSTGRES_PORT"
   local -a command=("$(postgres_bin)/postgres" -D "$(postgres_data)" -p "$FLEETLOG_POSTGRES_PORT" "${POSTGRES_OPTIONS[@]}")
   ((EUID != 0)) || command=("${AS_POSTGRES[@]}" "${command[@]}")
-  printf '%s\n' "$FLEETLOG_POSTGRES_PORT" >"$STATE/run/postgres.port"
+  port_note postgres "$FLEETLOG_POSTGRES_PORT"
   spawn postgres "${command[@]}"
   wait_until_ready postgres 60 postgres_ready
   postgres_owner

@@ -89,6 +89,10 @@ ready_or_gone() {
 
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# The port a process was started on; nothing when it is gone.
+port_of() { ! running "$1" || cat "$STATE/run/$1.port"; }
+port_note() { printf '%s\n' "$2" >"$STATE/run/$1.port"; }
+
 # Refuses a port that somebody else holds, and names the variable that chooses another.
 port_claim() {
   local variable=$1 port=${!1} by=''
