@@ -71,6 +71,7 @@ stack_borrow() {
   trap stack_return EXIT
   running postgres || ports_elsewhere postgres FLEETLOG_POSTGRES_PORT
   running kafka || ports_elsewhere kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT
+  stack_ports
   urls_derive
   stack_start
   exec 9>&-

@@ -71,7 +71,14 @@ fleetlog_set_up() {
   step_done
 }
 
+# Where a service listens; where it would, if it does not run.
 service_port() {
+  local ports
+  ports=$(ports_of "$1")
+  [[ -z $ports ]] || {
+    printf '%s' "${ports%% *}"
+    return
+  }
   case $1 in
     ingest) printf '%s' "$FLEETLOG_PORT" ;;
     projector) printf '%s' "$FLEETLOG_PROJECTOR_PORT" ;;
@@ -80,25 +87,19 @@ service_port() {
   esac
 }
 
-# Before a build of minutes, not after it.
-roles_ports() {
-  [[ $(port_of ingest) == "$FLEETLOG_PORT" ]] || port_claim FLEETLOG_PORT
-  [[ $(port_of projector) == "$FLEETLOG_PROJECTOR_PORT" ]] || port_claim FLEETLOG_PROJECTOR_PORT
-}
-
 roles_start() {
   # Each role is told what it needs, and no password beyond that.
-  role_start ingest FLEETLOG_ADMIN_DATABASE_URL FLEETLOG_PROJECTOR_DATABASE_URL DATABASE_URL
-  role_start projector FLEETLOG_ADMIN_DATABASE_URL FLEETLOG_CONTROL_DATABASE_URL FLEETLOG_SEALING_KEY_FILE DATABASE_URL
+  role_start ingest "$FLEETLOG_PORT" FLEETLOG_ADMIN_DATABASE_URL FLEETLOG_PROJECTOR_DATABASE_URL DATABASE_URL
+  role_start projector "$FLEETLOG_PROJECTOR_PORT" FLEETLOG_ADMIN_DATABASE_URL FLEETLOG_CONTROL_DATABASE_URL FLEETLOG_SEALING_KEY_FILE DATABASE_URL
 }
 
 # Starts a role; one that runs an older build or with other settings is replaced.
 role_start() (
-  local name=$1 settings
-  shift
+  local name=$1 port=$2 settings
+  shift 2
   eval "$(environment)"
   unset "$@"
-  FLEETLOG_LISTEN=127.0.0.1:$(service_port "$name")
+  FLEETLOG_LISTEN=127.0.0.1:$port
   export FLEETLOG_LISTEN
   settings=$(env | grep -E '^(FLEETLOG_|KAFKA_|DATABASE_|RUST_LOG)' | sort | sha256sum)
   if running "$name"; then
@@ -111,7 +112,7 @@ role_start() (
   fi
   step "starting $name on $FLEETLOG_LISTEN"
   printf '%s\n' "$settings" >"$STATE/run/$name.settings"
-  port_note "$name" "${FLEETLOG_LISTEN#*:}"
+  ports_note "$name" "$port"
   spawn "$name" "$STATE/bin/fleetlog" "$name"
   wait_until_ready "$name" 60 role_ready "$name"
   step_done
@@ -149,9 +150,9 @@ service_status() {
     case $name in
       kafka) kafka_ready || state='not ready' ;;
       postgres) postgres_ready || state='not ready' ;;
-      *) role_ready "$name" || state="not ready: $(curl --silent --max-time 2 "http://127.0.0.1:$(port_of "$name")/health/ready" || true)" ;;
+      *) role_ready "$name" || state="not ready: $(curl --silent --max-time 2 "http://127.0.0.1:$(service_port "$name")/health/ready" || true)" ;;
     esac
-    printf '%-10s %-10s 127.0.0.1:%-6s pid %-8s %5d MB\n' "$name" "$state" "$(port_of "$name")" "$pid" \
+    printf '%-10s %-10s 127.0.0.1:%-6s pid %-8s %5d MB\n' "$name" "$state" "$(service_port "$name")" "$pid" \
       "$(awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$pid/status")"
     [[ $state == ready ]]
   else

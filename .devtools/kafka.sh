@@ -105,14 +105,12 @@ kafka_start() {
     [[ $(kafka_properties) != "$(<"$KAFKA_HOME/server.properties")" ]] || return 0
     kafka_stop
   fi
-  port_claim FLEETLOG_KAFKA_PORT
-  port_claim FLEETLOG_KAFKA_CONTROLLER_PORT
   kafka_fetch
   kafka_properties >"$KAFKA_HOME/server.properties"
   kafka_format
   step "starting Kafka on 127.0.0.1:$FLEETLOG_KAFKA_PORT"
   kafka_java -Xms256m -Xmx512m
-  port_note kafka "$FLEETLOG_KAFKA_PORT"
+  ports_note kafka "$FLEETLOG_KAFKA_PORT" "$FLEETLOG_KAFKA_CONTROLLER_PORT"
   spawn kafka "${KAFKA_JAVA[@]}" kafka.Kafka "$KAFKA_HOME/server.properties"
   wait_until_ready kafka 60 kafka_ready
   step_done

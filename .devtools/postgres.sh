@@ -65,15 +65,14 @@ readonly POSTGRES_OPTIONS=(
 postgres_start() {
   [[ -z $OUTSIDE_DATABASE_URL ]] || return 0
   if running postgres; then
-    [[ $(port_of postgres) != "$FLEETLOG_POSTGRES_PORT" ]] || return 0
+    [[ $(ports_of postgres) != "$FLEETLOG_POSTGRES_PORT" ]] || return 0
     postgres_stop
   fi
-  port_claim FLEETLOG_POSTGRES_PORT
   postgres_init
   step "starting PostgreSQL on 127.0.0.1:$FLEETLOG_POSTGRES_PORT"
   local -a command=("$(postgres_bin)/postgres" -D "$(postgres_data)" -p "$FLEETLOG_POSTGRES_PORT" "${POSTGRES_OPTIONS[@]}")
   ((EUID != 0)) || command=("${AS_POSTGRES[@]}" "${command[@]}")
-  port_note postgres "$FLEETLOG_POSTGRES_PORT"
+  ports_note postgres "$FLEETLOG_POSTGRES_PORT"
   spawn postgres "${command[@]}"
   wait_until_ready postgres 60 postgres_ready
   postgres_owner

@@ -89,18 +89,21 @@ ready_or_gone() {
 
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# The port a process was started on; nothing when it is gone.
-port_of() { ! running "$1" || cat "$STATE/run/$1.port"; }
-port_note() { printf '%s\n' "$2" >"$STATE/run/$1.port"; }
+# The ports a process was started on; nothing when it is gone.
+ports_of() { ! running "$1" || cat "$STATE/run/$1.ports"; }
+ports_note() { printf '%s\n' "${*:2}" >"$STATE/run/$1.ports"; }
 
 # Refuses a port that somebody else holds, and names the variable that chooses another.
 port_claim() {
-  local variable=$1 port=${!1} by=''
+  local name=$1 variable=$2 port=${!2} by='' other
+  [[ " $(ports_of "$name") " != *" $port "* ]] || return 0
   listening "$port" || return 0
   if command -v ss >/dev/null; then
     by=$(ss -Hltnp "sport = :$port" 2>/dev/null | sed -nE 's/.*users:\(\("([^"]+)",pid=([0-9]+).*/ by \1 (pid \2)/p' | head -n1)
   fi
-  die "port $port is taken$by: choose another, for example  $variable=$((port < 65000 ? port + 100 : port - 100)) ./dev ${COMMAND:-up}"
+  other=$((port + 1))
+  while listening "$other"; do other=$((other + 1)); done
+  die "port $port is taken$by: choose another, for example  $variable=$other ./dev $COMMAND"
 }
 
 port_unused() {

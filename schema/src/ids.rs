@@ -85,7 +85,11 @@ impl Serial {
     /// Brings a name to canonical form.
     pub fn new(text: &str) -> Result<Self, InvalidSerial> {
         let canonical: String = text.trim().nfc().collect();
-        if is_id_text(&canonical) { Ok(Self(canonical)) } else { Err(InvalidSerial(excerpt(text))) }
+        if is_id_text(&canonical) {
+            Ok(Self(canonical))
+        } else {
+            Err(InvalidSerial(excerpt(text)))
+        }
     }
 
     /// The canonical text.
@@ -107,7 +111,11 @@ pub struct InvalidExternalId(String);
 impl ExternalId {
     /// Takes a cloud's id as it is.
     pub fn new(text: &str) -> Result<Self, InvalidExternalId> {
-        if is_id_text(text) { Ok(Self(text.to_owned())) } else { Err(InvalidExternalId(excerpt(text))) }
+        if is_id_text(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidExternalId(excerpt(text)))
+        }
     }
 
     /// The cloud's own text.
@@ -185,12 +193,18 @@ pub enum KnownBy {
 impl ProviderDevice {
     /// A provider device known by the cloud's id.
     pub fn by_id(integration: IntegrationId, id: ExternalId) -> Self {
-        Self { integration, known_by: KnownBy::Id(id) }
+        Self {
+            integration,
+            known_by: KnownBy::Id(id),
+        }
     }
 
     /// A provider device of which only the name is known.
     pub fn by_name(integration: IntegrationId, name: Serial) -> Self {
-        Self { integration, known_by: KnownBy::Name(name) }
+        Self {
+            integration,
+            known_by: KnownBy::Name(name),
+        }
     }
 
     /// A fixed-size stand-in for the text form, used as key in Postgres: UUIDv5(integration, `id:…` or `name:…`).
@@ -263,8 +277,14 @@ pub struct InvalidLogId(String);
 impl LogId {
     /// Reads a log id.
     pub fn new(text: &str) -> Result<Self, InvalidLogId> {
-        let digits = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if text.len() == 8 && digits { Ok(Self(text.to_owned())) } else { Err(InvalidLogId(excerpt(text))) }
+        let digits = text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if text.len() == 8 && digits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidLogId(excerpt(text)))
+        }
     }
 
     /// A new log's id.
@@ -288,7 +308,10 @@ mod tests {
 
     #[test]
     fn a_serial_is_trimmed_and_composed_but_keeps_its_case() {
-        assert_eq!(Serial::new("  Cafe\u{301}-01 ").expect("valid").as_str(), "Caf\u{e9}-01");
+        assert_eq!(
+            Serial::new("  Cafe\u{301}-01 ").expect("valid").as_str(),
+            "Caf\u{e9}-01"
+        );
         assert!(Serial::new("   ").is_err());
         assert!(Serial::new("a\u{0}b").is_err());
     }
