@@ -103,7 +103,7 @@ port_claim() {
   fi
   other=$((port + 1))
   while listening "$other"; do other=$((other + 1)); done
-  die "port $port is taken$by: choose another, for example  $variable=$other ./dev $COMMAND"
+  die "port $port is taken$by: choose another, for example  $variable=$other $INVOCATION"
 }
 
 port_unused() {
