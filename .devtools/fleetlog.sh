@@ -112,8 +112,7 @@ role_start() (
   fi
   step "starting $name on $FLEETLOG_LISTEN"
   printf '%s\n' "$settings" >"$STATE/run/$name.settings"
-  ports_note "$name" "$port"
-  spawn "$name" "$STATE/bin/fleetlog" "$name"
+  spawn "$name" "$port" "$STATE/bin/fleetlog" "$name"
   wait_until_ready "$name" 60 role_ready "$name"
   step_done
 )

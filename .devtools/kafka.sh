@@ -110,8 +110,7 @@ kafka_start() {
   kafka_format
   step "starting Kafka on 127.0.0.1:$FLEETLOG_KAFKA_PORT"
   kafka_java -Xms256m -Xmx512m
-  ports_note kafka "$FLEETLOG_KAFKA_PORT" "$FLEETLOG_KAFKA_CONTROLLER_PORT"
-  spawn kafka "${KAFKA_JAVA[@]}" kafka.Kafka "$KAFKA_HOME/server.properties"
+  spawn kafka "$FLEETLOG_KAFKA_PORT $FLEETLOG_KAFKA_CONTROLLER_PORT" "${KAFKA_JAVA[@]}" kafka.Kafka "$KAFKA_HOME/server.properties"
   wait_until_ready kafka 60 kafka_ready
   step_done
 }

@@ -72,8 +72,7 @@ postgres_start() {
   step "starting PostgreSQL on 127.0.0.1:$FLEETLOG_POSTGRES_PORT"
   local -a command=("$(postgres_bin)/postgres" -D "$(postgres_data)" -p "$FLEETLOG_POSTGRES_PORT" "${POSTGRES_OPTIONS[@]}")
   ((EUID != 0)) || command=("${AS_POSTGRES[@]}" "${command[@]}")
-  ports_note postgres "$FLEETLOG_POSTGRES_PORT"
-  spawn postgres "${command[@]}"
+  spawn postgres "$FLEETLOG_POSTGRES_PORT" "${command[@]}"
   wait_until_ready postgres 60 postgres_ready
   postgres_owner
   step_done

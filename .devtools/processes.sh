@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # Background processes that outlive ./dev and are found again by the next one.
 #
-# .dev/run/NAME.pid holds "PID START": with the start time of the kernel's
+# .dev/run/NAME.pid holds "PID START PORT…": with the start time of the kernel's
 # process table, a recycled pid is never mistaken for ours.
 
-# Starts a command in a session of its own, with its output in .dev/logs/NAME.log.
+# Starts a command in a session of its own, with its output in .dev/logs/NAME.log,
+# and notes the ports that it is going to hold.
 spawn() {
-  local name=$1
-  shift
+  local name=$1 ports=$2
+  shift 2
   log_rotate "$name"
   (
     without_our_descriptors
@@ -15,7 +16,7 @@ spawn() {
   ) &
   local pid=$!
   disown "$pid"
-  printf '%s %s\n' "$pid" "$(process_start "$pid")" >"$STATE/run/$name.pid"
+  printf '%s %s %s\n' "$pid" "$(process_start "$pid")" "$ports" >"$STATE/run/$name.pid"
 }
 
 # A daemon that keeps our lock, or the pipe of whoever called us, would keep both waiting.
@@ -34,8 +35,8 @@ log_rotate() {
 
 # The pid of a process started here, or nothing and 1 when it is gone.
 pid_of() {
-  local pid start
-  read -r pid start 2>/dev/null <"$STATE/run/$1.pid" || return 1
+  local pid start ports
+  read -r pid start ports 2>/dev/null <"$STATE/run/$1.pid" || return 1
   [[ -n $start && $(process_start "$pid") == "$start" ]] || return 1
   printf '%s' "$pid"
 }
@@ -90,8 +91,7 @@ ready_or_gone() {
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # The ports a process was started on; nothing when it is gone.
-ports_of() { ! running "$1" || cat "$STATE/run/$1.ports"; }
-ports_note() { printf '%s\n' "${*:2}" >"$STATE/run/$1.ports"; }
+ports_of() { ! running "$1" || cut -d' ' -f3- "$STATE/run/$1.pid"; }
 
 # Refuses a port that somebody else holds, and names the variable that chooses another.
 port_claim() {

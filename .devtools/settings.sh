@@ -31,6 +31,8 @@ settings_load() {
     fi
   done
   ports_differ
+  # The roles are told an address each; these names are between you and ./dev.
+  export -n "${PORTS[@]}"
 
   OUTSIDE_DATABASE_URL=$(outside DATABASE_URL)
   OUTSIDE_KAFKA_BROKERS=$(outside KAFKA_BROKERS)
