@@ -1,0 +1,52 @@
+//! Events of the log about itself.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Extra;
+use crate::{LogId, Micros, ProviderDevice, RawJson};
+
+/// The first record of every partition of the events topic: which log this is, and that its beginning is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogOpened {
+    /// The log.
+    pub log_id: LogId,
+    /// Partitions of each topic, fixed for the life of the log.
+    pub partitions: i32,
+    /// How keys choose partitions, e.g. `murmur2_random`.
+    pub partitioner: String,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub extra: Extra,
+}
+
+/// The joined registers of a provider device's readings, so that readings may expire.
+///
+/// An element of the same join as the readings themselves: overlap with them is harmless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckpointTaken {
+    /// Whose readings.
+    pub provider_device: ProviderDevice,
+    /// The registers, in the form of the fold version that wrote them.
+    pub registers: RawJson,
+    /// The fold's version.
+    pub fold_version: i32,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub extra: Extra,
+}
+
+/// History tables were cut: rows older than this are gone, live and after a rebuild alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HorizonAdvanced {
+    /// The history that was cut, e.g. `readings`.
+    pub history: String,
+    /// Rows before this are gone.
+    pub before: Micros,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub extra: Extra,
+}
