@@ -1,0 +1,28 @@
+-- What projectors keep besides the truth: which generation is which, who owns a partition, how far it has come.
+-- Not a function of the events; outside every digest.
+
+CREATE SCHEMA IF NOT EXISTS projection_meta;
+
+CREATE TABLE IF NOT EXISTS projection_meta.generations (
+    generation   text        PRIMARY KEY CHECK (generation ~ '^gen_[0-9]+$'),
+    state        text        NOT NULL CHECK (state IN ('building', 'active', 'retired')),
+    fold_version integer     NOT NULL,
+    log_id       text,       -- bound by the first projector that writes it
+    partitions   integer,
+    created_at   timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX IF NOT EXISTS generations_one_active
+    ON projection_meta.generations ((true)) WHERE state = 'active';
+
+-- The next offset to fold. Advanced by compare-and-set, first in the transaction that writes the rows.
+CREATE TABLE IF NOT EXISTS projection_meta.offsets (
+    generation  text    NOT NULL REFERENCES projection_meta.generations ON DELETE CASCADE,
+    topic       text    NOT NULL, -- suffix, e.g. device-events.v1
+    partition   integer NOT NULL,
+    log_id      text    NOT NULL,
+    next_offset bigint  NOT NULL CHECK (next_offset >= 0),
+    owner_epoch bigint  NOT NULL,
+    owner       text    NOT NULL, -- for people: host and process of the newest owner
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (generation, topic, partition)
+) WITH (fillfactor = 50);

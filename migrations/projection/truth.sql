@@ -1,0 +1,226 @@
+-- The truth tables of one generation, created with its schema first on the search path.
+--
+-- Every row is a join of events: a max- or min-register, or a fact. Any permutation, duplication or partition of the
+-- same events ends in the same rows. (at, sequence, id) is the order key of the event a register holds.
+-- `provider_device` is UUIDv5(integration, 'id:…' or 'name:…').
+
+CREATE TABLE provider_devices (
+    id                     uuid        PRIMARY KEY,
+    organization           uuid        NOT NULL,
+    integration            uuid        NOT NULL,
+    known_by               text        NOT NULL CHECK (known_by IN ('id', 'name')),
+    external_id            text        NOT NULL,
+    -- Newest name; a null name with a key was observed as absent.
+    name                   text,
+    name_at                timestamptz,
+    name_sequence          bigint,
+    name_id                uuid,
+    -- First name recorded: the least (recorded_at, id).
+    first_name             text,
+    first_name_recorded_at timestamptz,
+    first_name_id          uuid,
+    -- Newest explicit binding.
+    bound_device           uuid,
+    bound_at               timestamptz,
+    bound_sequence         bigint,
+    bound_id               uuid,
+    -- Newest tombstone.
+    gone_how               text,
+    gone_at                timestamptz,
+    gone_sequence          bigint,
+    gone_id                uuid,
+    -- Newest evidence of presence among registry events; activity holds what readings and connects give.
+    seen_at                timestamptz,
+    seen_sequence          bigint,
+    seen_id                uuid
+);
+CREATE INDEX provider_devices_by_name ON provider_devices (organization, name);
+CREATE INDEX provider_devices_by_integration ON provider_devices (integration, name);
+
+CREATE TABLE field_registers (
+    provider_device uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    field           text        NOT NULL,
+    value           jsonb       NOT NULL,
+    at              timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    id              uuid        NOT NULL,
+    PRIMARY KEY (provider_device, field)
+);
+
+CREATE TABLE activity (
+    provider_device        uuid        PRIMARY KEY,
+    organization           uuid        NOT NULL,
+    integration            uuid        NOT NULL,
+    -- Newest reading, log, state or firmware report, or the provider's own last report.
+    last_report_by         text CHECK (last_report_by IN ('reading', 'log', 'state', 'firmware', 'provider')),
+    last_report_origin     text,
+    last_report_at         timestamptz,
+    last_report_sequence   bigint,
+    last_report_id         uuid,
+    -- Newest connect, reported or observed as a session's start.
+    connected_session      text,
+    connected_evidence     text,
+    connected_at           timestamptz,
+    connected_sequence     bigint,
+    connected_id           uuid,
+    -- Newest disconnect.
+    disconnected_session   text,
+    disconnected_evidence  text,
+    disconnected_reason    text,
+    disconnected_at        timestamptz,
+    disconnected_sequence  bigint,
+    disconnected_id        uuid
+) WITH (fillfactor = 70);
+
+CREATE TABLE connections (
+    provider_device uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    at              timestamptz NOT NULL,
+    connected       boolean     NOT NULL,
+    session_id      text        NOT NULL, -- '' where none was said
+    -- Of the copies of one fact the least (sequence, id) gives these; recorded_at is the least receipt.
+    sequence        bigint      NOT NULL,
+    id              uuid        NOT NULL,
+    reason          text,
+    evidence        text        NOT NULL,
+    recorded_at     timestamptz NOT NULL,
+    PRIMARY KEY (provider_device, at, connected, session_id)
+);
+
+CREATE TABLE firmware_reports (
+    provider_device uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    package         text        NOT NULL,
+    at              timestamptz NOT NULL,
+    fact            uuid        NOT NULL, -- UUIDv5 over version, target, state and reason
+    version         text        NOT NULL, -- '' where none was said
+    target          text        NOT NULL,
+    state           text        NOT NULL,
+    reason          text        NOT NULL,
+    -- Of the copies of one fact the least (sequence, id) gives these; recorded_at is the least receipt.
+    sequence        bigint      NOT NULL,
+    id              uuid        NOT NULL,
+    state_code      integer,
+    reason_code     integer,
+    via             text,
+    recorded_at     timestamptz NOT NULL,
+    PRIMARY KEY (provider_device, package, at, fact)
+);
+
+CREATE TABLE readings_latest (
+    provider_device uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    path            text        NOT NULL,
+    shape           uuid        NOT NULL, -- UUIDv5 over the sorted leaf pointers of the payload
+    at              timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    id              uuid        NOT NULL,
+    recorded_at     timestamptz NOT NULL,
+    content_type    text,
+    data            jsonb,
+    bytes           bytea,
+    PRIMARY KEY (provider_device, path, shape)
+) WITH (fillfactor = 70);
+
+CREATE TABLE readings (
+    provider_device uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    path            text        NOT NULL,
+    at              timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    id              uuid        NOT NULL,
+    recorded_at     timestamptz NOT NULL,
+    content_type    text,
+    data            jsonb,
+    bytes           bytea,
+    PRIMARY KEY (provider_device, at, sequence, id)
+) PARTITION BY RANGE (at);
+CREATE TABLE readings_default PARTITION OF readings DEFAULT;
+
+CREATE TABLE logs (
+    provider_device uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    at              timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    id              uuid        NOT NULL,
+    recorded_at     timestamptz NOT NULL,
+    level           text,
+    module          text,
+    message         text        NOT NULL,
+    metadata        jsonb,
+    PRIMARY KEY (provider_device, at, sequence, id)
+) PARTITION BY RANGE (at);
+CREATE TABLE logs_default PARTITION OF logs DEFAULT;
+
+-- Every observation of the registry, whole: what was true at T, and what we had been told by T.
+CREATE TABLE registry_facts (
+    provider_device uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    id              uuid        NOT NULL,
+    name            text        NOT NULL, -- the event's name
+    at              timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    recorded_at     timestamptz NOT NULL, -- the least receipt
+    origin          text        NOT NULL,
+    body            jsonb       NOT NULL,
+    PRIMARY KEY (provider_device, id)
+);
+
+-- What we say of devices of ours.
+CREATE TABLE local_facts (
+    device          uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    id              uuid        NOT NULL,
+    name            text        NOT NULL, -- the event's name
+    serial          text,
+    at              timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    recorded_at     timestamptz NOT NULL,
+    author          text,
+    body            jsonb       NOT NULL,
+    PRIMARY KEY (device, id)
+);
+
+-- Events whose `at` is their receipt although their content has an identity: the least of their copies counts.
+CREATE TABLE receipt_timed (
+    provider_device uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    id              uuid        NOT NULL,
+    at              timestamptz NOT NULL,
+    PRIMARY KEY (provider_device, id)
+);
+
+-- When each integration was last heard. One row per Kafka partition, so that no two projectors write the same row.
+CREATE TABLE listening (
+    integration     uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    partition       integer     NOT NULL,
+    last_push_at    timestamptz,          -- newest receipt of a push
+    last_scan_at    timestamptz,          -- newest start of a complete scan
+    PRIMARY KEY (integration, partition)
+) WITH (fillfactor = 50);
+
+-- Which device a provider device is: derived from the registers, in the transaction that changed them.
+CREATE TABLE links (
+    provider_device uuid        PRIMARY KEY,
+    organization    uuid        NOT NULL,
+    device          uuid        NOT NULL,
+    via             text        NOT NULL CHECK (via IN ('bound', 'current_name', 'first_name', 'name', 'same_name'))
+);
+CREATE INDEX links_by_device ON links (device);
+
+-- A row exists if and only if a link or a local fact does.
+CREATE TABLE devices (
+    id              uuid        PRIMARY KEY,
+    organization    uuid        NOT NULL,
+    serial          text        NOT NULL, -- the current name; until one is known, the registered serial
+    name            text,                 -- ours; null shows the serial
+    registered_at   timestamptz           -- null: seen in a cloud only
+);
+CREATE INDEX devices_by_serial ON devices (organization, serial, id);
+
+-- What links lock on: rows are never deleted, and hold nothing.
+CREATE TABLE device_anchor (
+    id uuid PRIMARY KEY
+);
