@@ -11,10 +11,9 @@ fleetlog_build() {
   if [[ ${FLEETLOG_RELEASE:-} == 1 ]]; then
     profile=(--release)
     folder=release
-    step 'building fleetlog for speed'
-  else
-    step 'building fleetlog, sharing the build of the tests (FLEETLOG_RELEASE=1 builds for speed; the first build takes minutes)'
   fi
+  step "building fleetlog, profile $folder"
+  [[ -e $STATE/bin/fleetlog ]] || say '  the first build takes minutes'
   cargo build --locked --package fleetlog "${profile[@]}"
   ln -sfn "$(cargo metadata --locked --no-deps --format-version 1 | jq -r .target_directory)/$folder/fleetlog" "$STATE/bin/fleetlog"
   step_done
