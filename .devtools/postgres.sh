@@ -16,13 +16,14 @@ postgres_bin() {
 
 # Runs a command as whom PostgreSQL accepts. `setpriv` replaces itself by the command: no process in between.
 readonly AS_POSTGRES=(setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --)
-as_postgres() {
+as_postgres() (
+  cd /
   if ((EUID == 0)); then
-    "${AS_POSTGRES[@]}" "$@"
+    exec "${AS_POSTGRES[@]}" "$@"
   else
-    "$@"
+    exec "$@"
   fi
-}
+)
 
 postgres_data() {
   if ((EUID != 0)) || as_postgres test -x "$STATE" 2>/dev/null; then
@@ -69,6 +70,7 @@ postgres_start() {
     postgres_stop
   fi
   postgres_init
+  postgres_unlock
   step "starting PostgreSQL on 127.0.0.1:$FLEETLOG_POSTGRES_PORT"
   local -a command=("$(postgres_bin)/postgres" -D "$(postgres_data)" -p "$FLEETLOG_POSTGRES_PORT" "${POSTGRES_OPTIONS[@]}")
   ((EUID != 0)) || command=("${AS_POSTGRES[@]}" "${command[@]}")
@@ -76,6 +78,15 @@ postgres_start() {
   wait_until_ready postgres 60 postgres_ready
   postgres_owner
   step_done
+}
+
+# A server that was killed leaves its lock behind. PostgreSQL takes it over, unless
+# the old pid still shows as a zombie, as it may in a container whose init is lazy.
+postgres_unlock() {
+  local lock pid
+  lock=$(postgres_data)/postmaster.pid
+  pid=$(as_postgres head -n1 "$lock" 2>/dev/null) || return 0
+  [[ -n $(process_start "$pid") ]] || as_postgres rm -f "$lock"
 }
 
 postgres_ready() {

@@ -12,6 +12,8 @@ spawn() {
   log_rotate "$name"
   (
     without_our_descriptors
+    # Not in the checkout, which the user of a database may not enter.
+    cd /
     exec setsid "$@" </dev/null >"$STATE/logs/$name.log" 2>&1
   ) &
   local pid=$!
