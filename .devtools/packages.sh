@@ -31,7 +31,7 @@ packages_ensure() {
   if ! command -v apt-get >/dev/null; then
     die "please install what Debian calls: ${missing[*]}"
   elif ((EUID != 0)) && ! sudo -n true 2>/dev/null; then
-    die "packages are missing and need an administrator. Please type:  sudo apt-get install --yes --no-install-recommends ${missing[*]}"
+    die "packages are missing, and installing them needs an administrator. Please type:  $(install_by_hand "${missing[@]}")"
   fi
 
   step "installing ${missing[*]}"
@@ -50,6 +50,15 @@ packages_ensure() {
   [[ -z $postgres_alone ]] || system_cluster_default "${as_root[@]}"
   hash -r
   step_done
+}
+
+install_by_hand() {
+  local command="apt-get install --yes --no-install-recommends $*"
+  if [[ " $* " == *' postgresql '* ]]; then
+    printf "sudo sh -c 'mkdir -p %s && echo create_main_cluster = false >%s && %s'" "${CLUSTER_CONFIG%/*}" "$CLUSTER_CONFIG" "$command"
+  else
+    printf 'sudo %s' "$command"
+  fi
 }
 
 # Debian makes and starts a system-wide database cluster with the package: we bring our own.
