@@ -11,7 +11,7 @@ FROM debian:bookworm-slim AS runtime
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --user-group --home-dir /var/lib/fleetlog --create-home --shell /usr/sbin/nologin fleetlog
+ && useradd --uid 10001 --user-group --home-dir /var/lib/fleetlog --create-home --shell /usr/sbin/nologin fleetlog
 COPY --from=build /src/target/release/fleetlog /usr/local/bin/fleetlog
 USER fleetlog
 WORKDIR /var/lib/fleetlog

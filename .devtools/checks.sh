@@ -48,18 +48,19 @@ check_hermetic() { cargo test --locked "$@"; }
 # Last, so that the runner's own closing lines are ours too.
 check_stack() {
   stack_borrow
-  # The roles are tested as they run in production: as processes.
-  cargo build --locked --package fleetlog
   eval "$(stack_env)"
-  cargo test --locked --package tests "$@" 8>&-
+  # The roles are tested as they run in production: as processes. Both lines select the
+  # whole workspace, so that one build of the dependencies serves them, clippy and ./dev up.
+  cargo build --locked --workspace --bin fleetlog
+  cargo test --locked --workspace --test it "$@" 8>&-
 }
 
 command_bench() {
   packages_ensure
   stack_borrow
-  cargo build --locked --release --package fleetlog
   eval "$(stack_env)"
-  cargo run --locked --release --package tests --bin bench -- "$@" 8>&-
+  cargo build --locked --release --workspace --bin fleetlog --bin bench
+  "$(target_folder)/release/bench" "$@" 8>&-
 }
 
 # Uses the stack that runs, or starts what is missing and stops that again at the

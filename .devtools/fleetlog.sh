@@ -14,10 +14,12 @@ fleetlog_build() {
   fi
   step "building fleetlog, profile $folder"
   [[ -e $STATE/bin/fleetlog ]] || say '  the first build takes minutes'
-  cargo build --locked --package fleetlog "${profile[@]}"
-  ln -sfn "$(cargo metadata --locked --no-deps --format-version 1 | jq -r .target_directory)/$folder/fleetlog" "$STATE/bin/fleetlog"
+  cargo build --locked --workspace --bin fleetlog "${profile[@]}"
+  ln -sfn "$(target_folder)/$folder/fleetlog" "$STATE/bin/fleetlog"
   step_done
 }
+
+target_folder() { cargo metadata --locked --no-deps --format-version 1 | jq -r .target_directory; }
 
 # What the command needs to know, as .dev/env gives it to whoever sources it.
 environment() {
