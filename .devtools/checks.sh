@@ -70,6 +70,9 @@ stack_borrow() {
   flock --shared 8
   alone
   trap stack_return EXIT
+  # Another borrower may have started them while we waited.
+  adopt_ports postgres FLEETLOG_POSTGRES_PORT
+  adopt_ports kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT
   running postgres || ports_elsewhere postgres FLEETLOG_POSTGRES_PORT
   running kafka || ports_elsewhere kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT
   stack_ports

@@ -30,6 +30,8 @@ settings_load() {
       die "$port must be a port from 1 to 65535, not '${!port}'"
     fi
   done
+  adopt_ports postgres FLEETLOG_POSTGRES_PORT
+  adopt_ports kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT
   ports_differ
   # The roles are told an address each; these names are between you and ./dev.
   export -n "${PORTS[@]}"
@@ -37,6 +39,18 @@ settings_load() {
   OUTSIDE_DATABASE_URL=$(outside DATABASE_URL)
   OUTSIDE_KAFKA_BROKERS=$(outside KAFKA_BROKERS)
   urls_derive
+}
+
+# What runs already is where it is, unless another port is asked for now.
+adopt_ports() {
+  local name=$1 ports port
+  shift
+  read -ra ports <<<"$(ports_of "$name")"
+  ((${#ports[@]} == $#)) || return 0
+  for port in "$@"; do
+    [[ -n ${CHOSEN[$port]:-} ]] || printf -v "$port" '%s' "${ports[0]}"
+    ports=("${ports[@]:1}")
+  done
 }
 
 ports_differ() {
