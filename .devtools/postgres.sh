@@ -66,7 +66,10 @@ readonly POSTGRES_OPTIONS=(
 postgres_start() {
   [[ -z $OUTSIDE_DATABASE_URL ]] || return 0
   if running postgres; then
-    [[ $(ports_of postgres) != "$FLEETLOG_POSTGRES_PORT" ]] || return 0
+    if [[ $(ports_of postgres) == "$FLEETLOG_POSTGRES_PORT" ]]; then
+      postgres_owner
+      return 0
+    fi
     postgres_stop
   fi
   postgres_init
@@ -101,6 +104,11 @@ SELECT 'CREATE ROLE fleetlog' WHERE to_regrole('fleetlog') IS NULL \\gexec
 ALTER ROLE fleetlog LOGIN CREATEROLE PASSWORD :'password';
 SELECT 'CREATE DATABASE fleetlog OWNER fleetlog'
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'fleetlog') \\gexec
+-- Tests may have made the roles of fleetlog before its owner does. From PostgreSQL 16 on,
+-- whoever changes a role needs to be told so.
+SELECT format('GRANT %I TO fleetlog WITH ADMIN TRUE, INHERIT FALSE, SET FALSE', rolname)
+  FROM pg_roles
+ WHERE starts_with(rolname, 'fleetlog_') AND current_setting('server_version_num')::int >= 160000 \\gexec
 SQL
 }
 
