@@ -145,7 +145,8 @@ pub async fn rotate(
     Ok(Rotated { issued, expiring })
 }
 
-/// Seals all secrets with the active key; afterwards the old ones are no longer needed. All or nothing.
+/// Seals the secrets of all credentials that are not over with the active key; afterwards the old keys are no longer
+/// needed. All or nothing.
 pub async fn reseal_all(pool: &PgPool, keyring: &Keyring) -> Result<Resealed, ControlError> {
     let mut tx = pool.begin().await?;
     let mut resealed = Resealed {

@@ -8,6 +8,7 @@
 
 pub mod credential;
 mod error;
+mod header;
 pub mod integration;
 pub mod metrics;
 pub mod migrate;
@@ -21,10 +22,11 @@ mod sql;
 
 pub use credential::{Credential, Issued, NewCredential};
 pub use error::ControlError;
+pub use header::HeaderName;
 pub use integration::{Integration, InvalidPolicy, NewIntegration, Policy, Provider};
 pub use name::{InvalidName, Name};
 pub use organization::Organization;
 pub use registry::{CredentialEntry, Follower, IntegrationEntry, Lookup, Registry, RegistryError, Status};
-pub use scheme::{Encoding, HeaderName, InvalidScheme, Parameters, Scheme, SchemeKind, Tolerance};
+pub use scheme::{Encoding, InvalidScheme, Parameters, Scheme, SchemeKind, Tolerance};
 pub use seal::{InvalidSealingKey, Keyring, Sealed, SealingKey, UnsealError};
 pub use secret::{InvalidSecret, secret_from_text};
