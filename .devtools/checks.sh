@@ -72,9 +72,10 @@ stack_borrow() {
   trap stack_return EXIT
   # Another borrower may have started them while we waited.
   adopt_ports postgres FLEETLOG_POSTGRES_PORT
-  adopt_ports kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT
+  adopt_ports kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT FLEETLOG_KAFKA_PROXIED_PORT
   running postgres || ports_elsewhere postgres FLEETLOG_POSTGRES_PORT
-  running kafka || ports_elsewhere kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT
+  running kafka ||
+    ports_elsewhere kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT FLEETLOG_KAFKA_PROXIED_PORT FLEETLOG_KAFKA_PROXY_PORT
   stack_ports
   urls_derive
   stack_start

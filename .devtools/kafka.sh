@@ -41,9 +41,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$FLEETLOG_KAFKA_CONTROLLER_PORT
 controller.listener.names=CONTROLLER
-listeners=BROKER://127.0.0.1:$FLEETLOG_KAFKA_PORT,CONTROLLER://127.0.0.1:$FLEETLOG_KAFKA_CONTROLLER_PORT
-advertised.listeners=BROKER://127.0.0.1:$FLEETLOG_KAFKA_PORT
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=BROKER://127.0.0.1:$FLEETLOG_KAFKA_PORT,PROXIED://127.0.0.1:$FLEETLOG_KAFKA_PROXIED_PORT,CONTROLLER://127.0.0.1:$FLEETLOG_KAFKA_CONTROLLER_PORT
+advertised.listeners=BROKER://127.0.0.1:$FLEETLOG_KAFKA_PORT,PROXIED://127.0.0.1:$FLEETLOG_KAFKA_PROXY_PORT
+listener.security.protocol.map=BROKER:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 log.dirs=$KAFKA_HOME/data
 
@@ -110,7 +110,7 @@ kafka_start() {
   kafka_format
   step "starting Kafka on 127.0.0.1:$FLEETLOG_KAFKA_PORT"
   kafka_java -Xms256m -Xmx512m
-  spawn kafka "$FLEETLOG_KAFKA_PORT $FLEETLOG_KAFKA_CONTROLLER_PORT" "${KAFKA_JAVA[@]}" kafka.Kafka "$KAFKA_HOME/server.properties"
+  spawn kafka "$FLEETLOG_KAFKA_PORT $FLEETLOG_KAFKA_CONTROLLER_PORT $FLEETLOG_KAFKA_PROXIED_PORT" "${KAFKA_JAVA[@]}" kafka.Kafka "$KAFKA_HOME/server.properties"
   wait_until_ready kafka 60 kafka_ready
   step_done
 }

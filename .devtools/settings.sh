@@ -4,7 +4,8 @@
 # A choice made in the environment is remembered in .dev/settings, so that the
 # next command, in another shell, finds the same services.
 
-readonly PORTS=(FLEETLOG_PORT FLEETLOG_PROJECTOR_PORT FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT FLEETLOG_POSTGRES_PORT)
+readonly PORTS=(FLEETLOG_PORT FLEETLOG_PROJECTOR_PORT FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT
+  FLEETLOG_KAFKA_PROXIED_PORT FLEETLOG_KAFKA_PROXY_PORT FLEETLOG_POSTGRES_PORT)
 readonly ROLES=(operator api projector ingest)
 
 readonly -A PORT_DEFAULTS=(
@@ -12,6 +13,9 @@ readonly -A PORT_DEFAULTS=(
   [FLEETLOG_PROJECTOR_PORT]=8081
   [FLEETLOG_KAFKA_PORT]=19092
   [FLEETLOG_KAFKA_CONTROLLER_PORT]=19093
+  # A second listener, advertised under an address where a test may put a proxy: it takes Kafka from one client alone.
+  [FLEETLOG_KAFKA_PROXIED_PORT]=19094
+  [FLEETLOG_KAFKA_PROXY_PORT]=19095
   [FLEETLOG_POSTGRES_PORT]=15432
 )
 
@@ -31,7 +35,7 @@ settings_load() {
     fi
   done
   adopt_ports postgres FLEETLOG_POSTGRES_PORT
-  adopt_ports kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT
+  adopt_ports kafka FLEETLOG_KAFKA_PORT FLEETLOG_KAFKA_CONTROLLER_PORT FLEETLOG_KAFKA_PROXIED_PORT
   ports_differ
   # The roles are told an address each; these names are between you and ./dev.
   export -n "${PORTS[@]}"
