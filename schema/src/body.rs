@@ -1,7 +1,8 @@
 //! What an event says: one type per name in the catalogue.
 //!
-//! Additive within a version. In observations a missing field was not observed, `null` was observed as absent.
-//! Fields and event types that this version does not know are carried through.
+//! Additive within a version. In observations a missing field was not observed, `null` was observed as absent;
+//! elsewhere the two mean the same. Event types that this version does not know, and fields beside those it knows,
+//! are carried through; unknown fields of an entry within a list are passed over.
 
 mod decisions;
 mod deployments;
@@ -82,20 +83,25 @@ macro_rules! catalogue {
                 }
             }
 
-            /// Reads the data of the event `name`, which is version 1.
-            pub(crate) fn decode(name: &str, data: &[u8]) -> Result<Self, serde_json::Error> {
+            /// Reads the data of the version 1 of the event `name`; `None` if this version does not know it.
+            pub fn decode(name: &str, data: &[u8]) -> Option<Result<Self, serde_json::Error>> {
                 match name {
-                    $($name => from_slice(data).map(Self::$variant),)*
-                    _ => Ok(Self::Unknown { name: format!("{name}.v1"), data: RawJson::from_slice(data)? }),
+                    $($name => Some(from_slice(data).map(Self::$variant)),)*
+                    _ => None,
                 }
             }
 
             /// JSON Schemas of the data of all events, by name.
             pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
-                vec![$(($name, schemars::schema_for!($body))),*]
+                vec![$(($name, identified(schemars::schema_for!($body), $name))),*]
             }
         }
     };
+}
+
+fn identified(mut schema: schemars::Schema, name: &str) -> schemars::Schema {
+    schema.insert("$id".to_owned(), format!("urn:fleetlog:schema:{name}.v1").into());
+    schema
 }
 
 fn from_slice<T: DeserializeOwned>(data: &[u8]) -> Result<T, serde_json::Error> {

@@ -1,6 +1,6 @@
 //! Authentic deliveries that could not be understood: kept raw, so that they can be tried again after a fix.
 
-use crate::{CredentialId, EventId, IntegrationId, LogId, Micros, OrganizationId, Record};
+use crate::{CredentialId, EventId, IntegrationId, LogId, Micros, OrganizationId, Record, attribute};
 
 /// A delivery that was authentic and durable, but made no event.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,6 +39,13 @@ impl DeadLetter {
             .headers
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+            // The media type of a CloudEvent would make this record one in structured mode: the sender's own.
+            .filter(|(_, value)| {
+                !value
+                    .trim_start()
+                    .to_ascii_lowercase()
+                    .starts_with("application/cloudevents")
+            })
             .map_or("application/octet-stream", |(_, value)| value);
         let mut headers: Vec<(String, String)> = [
             ("ce_specversion", "1.0".to_owned()),
@@ -49,11 +56,12 @@ impl DeadLetter {
             ("ce_recordedtime", self.received_at.to_string()),
             ("ce_organization", self.organization.to_string()),
             ("ce_integration", self.integration.to_string()),
-            ("ce_reason", self.reason.clone()),
-            ("ce_detail", self.detail.clone()),
-            ("ce_requestheaders", request_headers.to_string()),
+            ("ce_partitionkey", self.integration.to_string()),
+            ("ce_reason", attribute::text(&self.reason)),
+            ("ce_detail", attribute::text(&self.detail)),
+            ("ce_requestheaders", attribute::json(&request_headers.to_string())),
             ("ce_logid", log.to_string()),
-            ("content-type", content_type.to_owned()),
+            ("content-type", attribute::text(content_type)),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

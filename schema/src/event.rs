@@ -116,6 +116,12 @@ impl Subject {
             "device.registered" | "device.edited" | "device.retired" | "device.restored" | "edit.pushed" => {
                 text.parse().map_or_else(|_| other(), Self::Device)
             }
+            "deployment.requested" | "deployment.settled" => other(),
+            "subject.erased" => text
+                .parse()
+                .map(Self::ProviderDevice)
+                .or_else(|_| text.parse().map(Self::Device))
+                .unwrap_or_else(|_: uuid::Error| other()),
             _ => text.parse().map_or_else(|_| other(), Self::ProviderDevice),
         }
     }

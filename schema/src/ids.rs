@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
+use crate::attribute;
+
 /// Declares an identifier that is a UUID and nothing else.
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -124,8 +126,9 @@ impl ExternalId {
     }
 }
 
+/// Ids travel as attributes, so they hold only what those may.
 fn is_id_text(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
+    !text.is_empty() && text.len() <= MAX_ID_BYTES && text.chars().all(attribute::is_allowed)
 }
 
 /// Enough of a refused text to recognize it, without repeating a huge one.
@@ -174,6 +177,7 @@ string_id!(ExternalId, InvalidExternalId);
 /// where only a name is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/(id|name):.+$"))]
 pub struct ProviderDevice {
     /// The integration that speaks of it.
     pub integration: IntegrationId,
@@ -267,6 +271,7 @@ impl From<ProviderDevice> for String {
 /// Every record carries it, so that a topic that was deleted and made again is not taken for the same log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[0-9a-f]{8}$"))]
 pub struct LogId(String);
 
 /// Why a text is no [`LogId`].

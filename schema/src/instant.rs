@@ -9,7 +9,7 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 /// An instant in microseconds since 1970-01-01T00:00:00Z, which is what Postgres keeps.
 ///
 /// Written as RFC 3339 in UTC with six decimals, so that texts sort as instants do. Years 1 to 9999.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("format" = "date-time"))]
 pub struct Micros(i64);
@@ -34,9 +34,10 @@ impl Micros {
         }
     }
 
-    /// The instant given as whole seconds and nanoseconds, as protobuf timestamps are.
+    /// The instant given as whole seconds and nanoseconds, as protobuf timestamps are. Finer parts than a
+    /// microsecond are cut, towards the past.
     pub fn from_seconds_nanos(seconds: i64, nanos: i64) -> Result<Self, InvalidInstant> {
-        let micros = i128::from(seconds) * 1_000_000 + i128::from(nanos / 1_000);
+        let micros = i128::from(seconds) * 1_000_000 + i128::from(nanos.div_euclid(1_000));
         i64::try_from(micros)
             .map_err(|_| InvalidInstant(seconds.to_string()))
             .and_then(Self::from_micros)
@@ -78,6 +79,12 @@ impl From<OffsetDateTime> for Micros {
     fn from(at: OffsetDateTime) -> Self {
         let micros = at.unix_timestamp_nanos().div_euclid(1_000);
         Self(i64::try_from(micros).unwrap_or(MAX).clamp(MIN, MAX))
+    }
+}
+
+impl fmt::Debug for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

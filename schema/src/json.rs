@@ -1,11 +1,16 @@
 //! JSON that travels byte for byte, and the canonical form that is compared and hashed.
 
+mod parse;
+mod storable;
+
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
+
+pub use storable::{MAX_STORED_STRING_BYTES, storable, storable_text};
 
 /// A JSON text exactly as it was sent: spacing, order of keys and the text of numbers included.
 ///
@@ -36,21 +41,34 @@ impl RawJson {
         self.0.get()
     }
 
-    /// The parsed value: the last of a doubled key counts; numbers keep their text.
+    /// The parsed value: the last of a doubled key counts; numbers keep their text; half of a surrogate pair becomes
+    /// U+FFFD.
+    ///
+    /// Use this for what others sent, not `serde_json::from_str`: that takes an object whose first key is one of its
+    /// private names for something else, so that a sender could write one thing and mean another.
     ///
     /// # Errors
-    /// Nesting deeper than `serde_json`'s limit of 128.
+    /// Nesting deeper than 127, the most that `serde_json` reads back.
     pub fn value(&self) -> Result<Value, serde_json::Error> {
-        serde_json::from_str(self.0.get())
+        parse::parse(self.get())
+            .map(|parsed| parsed.value)
+            .ok_or_else(|| serde_json::Error::custom("nested deeper than 127"))
     }
 
-    /// The canonical form: keys sorted, the last of a doubled key, no white space, the text of numbers as sent, save
-    /// that a positive exponent is written with its sign.
+    /// The canonical form: keys sorted, the last of a doubled key, no white space, strings escaped only where they
+    /// must be, the text of numbers as sent, save that an exponent is written `e+1` or `e-1`.
     ///
-    /// Text that is nested too deep to parse stands for itself.
+    /// Text that is nested too deep to parse, or that holds half of a surrogate pair, stands for itself: no two
+    /// contents may share a form.
     pub fn canonical(&self) -> String {
-        self.value()
-            .map_or_else(|_| self.0.get().to_owned(), |value| value.to_string())
+        match parse::parse(self.get()) {
+            Some(parsed) if parsed.exact => {
+                let mut value = parsed.value;
+                value.sort_all_objects();
+                value.to_string()
+            }
+            Some(_) | None => self.get().to_owned(),
+        }
     }
 
     /// SHA-256 of the canonical form.
@@ -99,103 +117,61 @@ impl JsonSchema for RawJson {
     }
 }
 
-/// Longest string that is stored, in bytes; what is longer is cut at a character.
-pub const MAX_STORED_STRING_BYTES: usize = 65_536;
-/// Longest number that is stored, in characters, and greatest exponent either way. Well within Postgres' `numeric`.
-pub(crate) const MAX_STORED_NUMBER_CHARS: usize = 1_000;
-const MAX_STORED_EXPONENT: i64 = 10_000;
-/// Deepest nesting that is stored.
-pub(crate) const MAX_STORED_DEPTH: usize = 100;
-
-/// Brings a value within what Postgres' `jsonb` holds, always in the same way: such data is data, not poison.
-///
-/// NUL characters become U+FFFD, over-long strings are cut, a number beyond `numeric` becomes the string of its
-/// text, and nesting beyond the limit becomes `null`.
-pub fn storable(value: Value) -> Value {
-    bound(value, 0)
-}
-
-fn bound(value: Value, depth: usize) -> Value {
-    if depth > MAX_STORED_DEPTH {
-        return Value::Null;
-    }
-    match value {
-        Value::String(text) => Value::String(storable_text(&text)),
-        Value::Number(number) => {
-            let text = number.to_string();
-            if is_storable_number(&text) {
-                Value::Number(number)
-            } else {
-                Value::String(storable_text(&text))
-            }
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| bound(item, depth + 1)).collect()),
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .map(|(key, item)| (storable_text(&key), bound(item, depth + 1)))
-                .collect(),
-        ),
-        Value::Null | Value::Bool(_) => value,
-    }
-}
-
-/// A text that Postgres' `text` holds: no NUL, at most [`MAX_STORED_STRING_BYTES`].
-pub fn storable_text(text: &str) -> String {
-    let mut end = text.len().min(MAX_STORED_STRING_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default().replace('\0', "\u{fffd}")
-}
-
-fn is_storable_number(text: &str) -> bool {
-    let exponent = text
-        .split_once(['e', 'E'])
-        .map(|(_, digits)| digits.parse::<i64>());
-    let exponent_fits = match exponent {
-        None => true,
-        Some(Ok(exponent)) => exponent.abs() <= MAX_STORED_EXPONENT,
-        Some(Err(_)) => false,
-    };
-    text.len() <= MAX_STORED_NUMBER_CHARS && exponent_fits
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn raw(text: &str) -> RawJson {
+        RawJson::parse(text).expect("valid JSON")
+    }
+
     #[test]
     fn the_canonical_form_sorts_keys_and_keeps_the_text_of_numbers() {
-        let raw = RawJson::parse(r#" { "b" : 1.50, "a": 1e5 , "b": 2.00 } "#).expect("valid JSON");
+        let raw = raw(r#" { "b" : 1.50, "a": 1e5 , "b": 2.00 } "#);
         assert_eq!(raw.canonical(), r#"{"a":1e+5,"b":2.00}"#);
         assert_eq!(raw.get(), r#"{ "b" : 1.50, "a": 1e5 , "b": 2.00 }"#);
     }
 
     #[test]
-    fn what_postgres_cannot_hold_is_bounded() {
-        let value: Value =
-            serde_json::from_str(r#"{"a":"x\u0000y","n":1e999999,"m":-1.5e3}"#).expect("valid JSON");
-        let Value::Object(bounded) = storable(value) else {
-            panic!("an object stays one")
-        };
-        assert_eq!(bounded.get("a").expect("kept"), "x\u{fffd}y");
-        assert_eq!(bounded.get("m").expect("kept").to_string(), "-1.5e+3");
-        assert!(
-            bounded.get("n").expect("kept").is_string(),
-            "a number beyond numeric is kept as text"
-        );
-        let long = "é".repeat(MAX_STORED_STRING_BYTES);
-        assert!(storable_text(&long).len() <= MAX_STORED_STRING_BYTES);
+    fn escapes_make_no_difference() {
+        assert_eq!(raw(r#""\u00e9\ud83d\ude00\/""#), raw(r#""é😀/""#));
+        assert_eq!(raw(r#""\u0000\u001F""#).canonical(), r#""\u0000\u001f""#);
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_data_and_no_two_halves_are_one() {
+        for text in [
+            r#""\ud800""#,
+            r#""\ud800\ud800""#,
+            r#""\udc00x""#,
+            r#""\ud800\n""#,
+        ] {
+            let raw = raw(text);
+            assert!(raw.value().expect("shallow").to_string().contains('\u{fffd}'));
+            assert_eq!(raw.canonical(), text);
+        }
+        assert_ne!(raw(r#""\ud800""#), raw(r#""\ud801""#));
+    }
+
+    #[test]
+    fn a_private_name_of_the_json_library_is_a_name_like_any_other() {
+        let number = raw(r#"{"$serde_json::private::Number":"1"}"#);
+        assert_ne!(number, raw("1"));
+        assert!(number.value().expect("shallow").is_object());
+        let text = raw(r#"{"$serde_json::private::RawValue":"[1]"}"#);
+        assert_ne!(text, raw("[1]"));
+        assert!(text.value().expect("shallow").is_object());
+        assert_eq!(text.canonical(), text.get());
     }
 
     #[test]
     fn nesting_beyond_the_limit_neither_panics_nor_is_lost() {
-        let text = "[".repeat(200) + &"]".repeat(200);
-        let raw = RawJson::parse(&text);
-        // `serde_json` scans raw values without recursion, so the text is kept; only the parsed form is refused.
-        let raw = raw.expect("scanned without recursion");
-        assert!(raw.value().is_err());
-        assert_eq!(raw.canonical(), text);
+        let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(raw(&nested(127)).value().is_ok());
+        for depth in [128, 1_000_000] {
+            let raw = raw(&nested(depth));
+            assert!(raw.value().is_err());
+            assert_eq!(raw.canonical(), nested(depth));
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! travels byte for byte.
 #![deny(clippy::expect_used, clippy::indexing_slicing)]
 
+mod attribute;
 mod base64_bytes;
 mod body;
 mod dead_letter;

@@ -3,13 +3,40 @@
 //! Context attributes are headers named `ce_…`, the data is the value as JSON, the subject is the key. Attribute
 //! values are plain UTF-8: percent-encoding is a rule of the HTTP binding alone. A value is never null, since a null
 //! is a tombstone on a compacted topic.
+//!
+//! A reader takes the last of a repeated header, as Kafka's own clients do, takes a null header for a missing one,
+//! and passes over headers that are no attributes.
 
 use std::collections::BTreeMap;
 
-use crate::{Body, Event, IntegrationId, LogId, Micros, OrganizationId, Origin, Subject};
+use crate::{Body, Event, IntegrationId, LogId, Micros, OrganizationId, Origin, RawJson, Subject, attribute};
 
 /// What the type of every event of ours begins with.
 pub const TYPE_PREFIX: &str = "io.fleetlog.";
+
+/// The attributes that fleetlog itself writes or that CloudEvents defines: no extension has their names.
+const OURS: [&str; 20] = [
+    "claimedtime",
+    "credential",
+    "datacontenttype",
+    "dataschema",
+    "id",
+    "integration",
+    "logid",
+    "organization",
+    "origin",
+    "partitionkey",
+    "receipttimed",
+    "recordedtime",
+    "replayable",
+    "sequence",
+    "source",
+    "specversion",
+    "subject",
+    "time",
+    "traceparent",
+    "type",
+];
 
 /// A Kafka record: what producers hand to the client and subscribers read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,48 +80,58 @@ pub enum WireError {
 }
 
 /// Writes an event as a record of the log `log`.
+///
+/// Characters that CloudEvents forbids in attributes become U+FFFD. Extensions named like an attribute of ours, or
+/// as no attribute may be, are refused.
 pub fn encode(event: &Event, log: &LogId) -> Result<Record, WireError> {
     let value = event.body.encode().map_err(WireError::Unwritable)?;
     let name = event.body.versioned_name();
-    let subject = event.subject.to_string();
+    let subject = attribute::text(&event.subject.to_string());
 
     let mut headers = Vec::with_capacity(20);
-    let mut header = |name: &str, value: String| headers.push((format!("ce_{name}"), value));
-    header("specversion", "1.0".to_owned());
-    header("id", event.id.to_string());
-    header("source", event.source.clone());
-    header("type", format!("{TYPE_PREFIX}{name}"));
-    header("subject", subject.clone());
-    header("time", event.at.to_string());
-    header("dataschema", format!("urn:fleetlog:schema:{name}"));
-    header("sequence", event.sequence.to_string());
-    header("recordedtime", event.recorded_at.to_string());
+    let mut header = |name: &str, value: &str| headers.push((format!("ce_{name}"), attribute::text(value)));
+    header("specversion", "1.0");
+    header("id", &event.id.to_string());
+    header("source", &event.source);
+    header("type", &format!("{TYPE_PREFIX}{name}"));
+    header("subject", &subject);
+    header("time", &event.at.to_string());
+    header("dataschema", &format!("urn:fleetlog:schema:{name}"));
+    // CloudEvents wants sequences that sort as text: nineteen digits hold every number that is not negative.
+    header("sequence", &format!("{:019}", event.sequence));
+    header("recordedtime", &event.recorded_at.to_string());
     if let Some(claimed) = event.claimed_at {
-        header("claimedtime", claimed.to_string());
+        header("claimedtime", &claimed.to_string());
     }
     if event.receipt_timed {
-        header("receipttimed", "true".to_owned());
+        header("receipttimed", "true");
     }
     if !event.organization.0.is_nil() {
-        header("organization", event.organization.to_string());
+        header("organization", &event.organization.to_string());
     }
     if let Some(integration) = event.integration {
-        header("integration", integration.to_string());
+        header("integration", &integration.to_string());
     }
-    header("origin", event.origin.to_string());
+    header("origin", event.origin.into());
     if let Some(credential) = event.credential {
-        header("credential", credential.to_string());
+        header("credential", &credential.to_string());
     }
     if event.replayable {
-        header("replayable", "true".to_owned());
+        header("replayable", "true");
     }
-    header("partitionkey", subject.clone());
+    header("partitionkey", &subject);
     if let Some(traceparent) = &event.traceparent {
-        header("traceparent", traceparent.clone());
+        header("traceparent", traceparent);
     }
-    header("logid", log.to_string());
+    header("logid", log.as_str());
     for (name, value) in &event.extensions {
-        header(name, value.clone());
+        if !attribute::is_name(name) || OURS.contains(&name.as_str()) {
+            return Err(WireError::Malformed {
+                name: "ce_*",
+                reason: format!("{name:?} is no name for an extension"),
+            });
+        }
+        header(name, value);
     }
     headers.push(("content-type".to_owned(), "application/json".to_owned()));
     Ok(Record {
@@ -109,37 +146,9 @@ pub fn decode<'a>(
     headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
     value: &[u8],
 ) -> Result<(LogId, Event), WireError> {
-    let mut attributes = Attributes::default();
-    for (name, value) in headers {
-        let Some(name) = name.strip_prefix("ce_") else {
-            continue;
-        };
-        let text = std::str::from_utf8(value.unwrap_or_default()).map_err(|error| WireError::Malformed {
-            name: "ce_*",
-            reason: format!("{name} is not UTF-8: {error}"),
-        })?;
-        attributes.0.insert(name.to_owned(), text.to_owned());
-    }
-
+    let mut attributes = Attributes::read(headers)?;
     let kind = attributes.required("type", "ce_type")?;
-    let (name, version) = kind
-        .strip_prefix(TYPE_PREFIX)
-        .and_then(|name| name.rsplit_once(".v"))
-        .ok_or_else(|| WireError::ForeignType(kind.clone()))?;
-    let data_error = |source| WireError::Data {
-        name: name.to_owned(),
-        source,
-    };
-    let body = if version == "1" {
-        Body::decode(name, value).map_err(data_error)?
-    } else {
-        let data = crate::RawJson::from_slice(value).map_err(data_error)?;
-        Body::Unknown {
-            name: format!("{name}.v{version}"),
-            data,
-        }
-    };
-
+    let (name, body) = decode_body(&kind, value)?;
     let log = attributes.parsed("logid", "ce_logid")?;
     let event = Event {
         id: attributes.parsed("id", "ce_id")?,
@@ -148,20 +157,22 @@ pub fn decode<'a>(
         sequence: attributes.parsed("sequence", "ce_sequence")?,
         recorded_at: attributes.parsed::<Micros>("recordedtime", "ce_recordedtime")?,
         claimed_at: attributes.optional("claimedtime", "ce_claimedtime")?,
-        receipt_timed: attributes.flag("receipttimed"),
+        receipt_timed: attributes
+            .optional("receipttimed", "ce_receipttimed")?
+            .unwrap_or(false),
         organization: attributes
             .optional("organization", "ce_organization")?
             .unwrap_or(OrganizationId(uuid::Uuid::nil())),
         integration: attributes.optional::<IntegrationId>("integration", "ce_integration")?,
         origin: attributes.parsed::<Origin>("origin", "ce_origin")?,
         credential: attributes.optional("credential", "ce_credential")?,
-        replayable: attributes.flag("replayable"),
+        replayable: attributes
+            .optional("replayable", "ce_replayable")?
+            .unwrap_or(false),
         traceparent: attributes.0.remove("traceparent"),
         source: attributes.required("source", "ce_source")?,
         extensions: {
-            for ours in ["specversion", "dataschema", "partitionkey"] {
-                attributes.0.remove(ours);
-            }
+            attributes.0.retain(|name, _| !OURS.contains(&name.as_str()));
             attributes.0
         },
         body,
@@ -169,11 +180,58 @@ pub fn decode<'a>(
     Ok((log, event))
 }
 
+/// Reads the data of the type `kind`, and gives the name without prefix and version.
+fn decode_body<'a>(kind: &'a str, value: &[u8]) -> Result<(&'a str, Body), WireError> {
+    let (name, version) = kind
+        .strip_prefix(TYPE_PREFIX)
+        .and_then(|name| name.rsplit_once(".v"))
+        .filter(|(name, version)| !name.is_empty() && is_version(version))
+        .ok_or_else(|| WireError::ForeignType(kind.to_owned()))?;
+    let known = (version == "1").then(|| Body::decode(name, value)).flatten();
+    let body = known.unwrap_or_else(|| {
+        // An event without data has an empty value; those that this version knows all have some.
+        let text = if value.is_empty() { b"null" } else { value };
+        RawJson::from_slice(text).map(|data| Body::Unknown {
+            name: format!("{name}.v{version}"),
+            data,
+        })
+    });
+    body.map(|body| (name, body)).map_err(|source| WireError::Data {
+        name: name.to_owned(),
+        source,
+    })
+}
+
+/// A positive number without leading zeros.
+fn is_version(text: &str) -> bool {
+    text.starts_with(|c: char| matches!(c, '1'..='9')) && text.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// Attributes not yet read.
-#[derive(Default)]
 struct Attributes(BTreeMap<String, String>);
 
 impl Attributes {
+    fn read<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Result<Self, WireError> {
+        let mut attributes = BTreeMap::new();
+        for (name, value) in headers {
+            let Some(value) = value else {
+                continue;
+            };
+            if name.eq_ignore_ascii_case("content-type") {
+                refuse_structured(value)?;
+            }
+            let Some(name) = name.strip_prefix("ce_").filter(|name| attribute::is_name(name)) else {
+                continue;
+            };
+            let text = std::str::from_utf8(value).map_err(|error| WireError::Malformed {
+                name: "ce_*",
+                reason: format!("{name} is not UTF-8: {error}"),
+            })?;
+            attributes.insert(name.to_owned(), text.to_owned());
+        }
+        Ok(Self(attributes))
+    }
+
     fn required(&mut self, name: &str, header: &'static str) -> Result<String, WireError> {
         self.0.remove(name).ok_or(WireError::Missing(header))
     }
@@ -201,8 +259,21 @@ impl Attributes {
             Ok(None)
         }
     }
+}
 
-    fn flag(&mut self, name: &str) -> bool {
-        self.0.remove(name).is_some_and(|text| text == "true")
+/// In structured mode the value would be the whole event, and its headers would prove nothing.
+fn refuse_structured(content_type: &[u8]) -> Result<(), WireError> {
+    const STRUCTURED: &[u8] = b"application/cloudevents";
+    let structured = content_type
+        .trim_ascii_start()
+        .get(..STRUCTURED.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED));
+    if structured {
+        Err(WireError::Malformed {
+            name: "content-type",
+            reason: "events of a log travel in binary mode".to_owned(),
+        })
+    } else {
+        Ok(())
     }
 }

@@ -34,6 +34,7 @@ pub struct DeviceEdited {
     /// The serial number of the edited device.
     pub serial: Serial,
     /// What was changed; never empty.
+    #[schemars(length(min = 1))]
     pub changes: Vec<FieldChange>,
     /// The conflicts that this decides, by their hashes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -161,7 +162,11 @@ pub struct EditPushed {
     /// Whether the provider took it.
     pub outcome: PushOutcome,
     /// The provider's answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub answer: Option<RawJson>,
     /// Fields of later versions.
     #[serde(flatten)]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Extra, Fields};
+use super::{Extra, Fields, present};
 use crate::{Micros, ProviderDevice, RawJson};
 
 /// Someone asked for a firmware deployment. Key: the intent.
@@ -30,7 +30,11 @@ pub struct DeploymentSettled {
     /// `accepted`, `rejected`, or a later version's word.
     pub outcome: String,
     /// The provider's answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub answer: Option<RawJson>,
     /// Fields of later versions.
     #[serde(flatten)]

@@ -1,4 +1,6 @@
 //! What providers say of a device. Key: the provider device.
+//!
+//! Where a field is [`Observed`], `null` means that it was observed as absent.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,8 @@ use crate::{Micros, RawJson};
 
 /// A provider showed a device, whole (`complete`) or in part.
 ///
-/// `complete` means nothing to the fold: a producer that saw a field absent writes an explicit `null`.
+/// A missing field was not observed; `null` was observed as absent. `complete` means nothing to the fold: a producer
+/// that saw a field absent writes an explicit `null`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProviderDeviceObserved {
     /// The whole of what the provider has, rather than a part.
@@ -121,7 +124,7 @@ pub enum Disappearance {
     Other(String),
 }
 
-/// A provider said when a device was last active.
+/// A provider said when a device was last active. A missing field was not observed; `null` was observed as absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivityObserved {
     /// The latest sign of life that the provider has.
@@ -246,7 +249,7 @@ pub struct FirmwareReported {
 pub struct StateObserved {
     /// The path, with a leading slash.
     pub path: String,
-    /// The value; missing when it was deleted.
+    /// The value, which may be `null`; missing when it was deleted.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -262,7 +265,8 @@ pub struct StateObserved {
     pub extra: Extra,
 }
 
-/// How far a device follows the settings that its provider holds for it.
+/// How far a device follows the settings that its provider holds for it. A missing field was not observed; `null` was
+/// observed as absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SettingsObserved {
     /// `in-sync`, `out-of-sync`, `no-settings`, or what the provider wrote.

@@ -21,6 +21,7 @@ pub struct ReadingReceived {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
     /// What was read; never empty.
+    #[schemars(length(min = 1))]
     pub readings: Vec<Reading>,
     /// The sender's own CloudEvents extensions.
     #[serde(default, skip_serializing_if = "no_fields")]
@@ -33,6 +34,7 @@ pub struct ReadingReceived {
 
 /// One reading. Exactly one of `data` and `data_base64` is present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("oneOf" = [{ "required": ["data"] }, { "required": ["data_base64"] }]))]
 pub struct Reading {
     /// When it was read, where the reading itself says so and is believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +58,7 @@ pub struct Reading {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogReceived {
     /// What was logged; never empty.
+    #[schemars(length(min = 1))]
     pub entries: Vec<LogEntry>,
     /// The device's name, if the payload said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +90,11 @@ pub struct LogEntry {
     /// The message.
     pub message: String,
     /// Whatever else the entry holds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub metadata: Option<RawJson>,
 }
 
