@@ -1,1 +1,36 @@
-//! stream
+//! The log: where events are kept, appended and read. The only crate that knows Kafka.
+//!
+//! An append that succeeded is on every in-sync replica; one that failed may be there all the same. A reader hands out
+//! each partition's records in order and without a gap, from the position its caller keeps, and halts at a record of
+//! another log.
+//!
+//! Reading order: a log is [made and checked](topics), [appended to](Appender), and read, either by
+//! [sharing its partitions](Reader) among a group or by [following all of them](Tail).
+
+mod config;
+mod position;
+pub mod topics;
+
+mod append;
+mod pulse;
+
+mod inbox;
+mod pump;
+mod read;
+mod reader;
+mod tail;
+mod watermarks;
+
+mod client;
+mod fault;
+pub mod metrics;
+
+pub use append::{AppendError, Appender, Outage};
+pub use config::{LogConfig, MAX_RECORD_BYTES};
+pub use fault::KafkaFault;
+pub use inbox::{Batch, Delivery};
+pub use position::{LogIdentity, Position};
+pub use read::{RawRecord, Read, ReadError, Undecodable};
+pub use reader::Reader;
+pub use tail::{Tail, TailFrom};
+pub use watermarks::{beginnings, ends};

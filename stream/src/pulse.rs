@@ -1,0 +1,141 @@
+//! Whether the log can be reached, known without asking it.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Statistics come every second; older ones say nothing any more.
+const STALE: Duration = Duration::from_secs(4);
+
+/// How long a failed or successful request counts. Afterwards the connections alone do.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// What is known of a client's connections to Kafka.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    state: Mutex<State>,
+    fatal: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connections: Option<Connections>,
+    success: Option<Instant>,
+    failure: Option<(Instant, String)>,
+}
+
+/// What the statistics said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connections {
+    pub(crate) seen: Instant,
+    pub(crate) n_up: usize,
+    pub(crate) n_known: usize,
+    /// Partitions without a leader, where nothing can be appended or read.
+    pub(crate) n_leaderless: usize,
+}
+
+impl Pulse {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn connections(&self, connections: Connections) {
+        self.state().connections = Some(connections);
+    }
+
+    pub(crate) fn success(&self) {
+        self.state().success = Some(Instant::now());
+    }
+
+    pub(crate) fn failure(&self, reason: String) {
+        self.state().failure = Some((Instant::now(), reason));
+    }
+
+    /// The client can never work again.
+    pub(crate) fn fatal(&self) {
+        self.fatal.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.fatal.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn health(&self) -> Result<String, String> {
+        self.state().health(Instant::now())
+    }
+}
+
+impl State {
+    /// The newest request decides while it is fresh, then the connections do: recovery is seen without traffic.
+    fn health(&self, now: Instant) -> Result<String, String> {
+        let fresh = |at: Instant| now.saturating_duration_since(at) < FRESH;
+        let succeeded = self.success.filter(|at| fresh(*at));
+        if let Some((at, reason)) = &self.failure
+            && fresh(*at)
+            && succeeded.is_none_or(|success| success < *at)
+        {
+            return Err(reason.clone());
+        }
+        let connections = self
+            .connections
+            .filter(|seen| now.saturating_duration_since(seen.seen) < STALE);
+        match connections {
+            None if succeeded.is_some() => Ok("requests succeed".to_owned()),
+            None => Err("nothing is known of the brokers".to_owned()),
+            Some(Connections { n_up: 0, n_known, .. }) => {
+                Err(format!("none of {n_known} brokers can be reached"))
+            }
+            Some(Connections { n_leaderless, .. }) if n_leaderless > 0 => {
+                Err(format!("{n_leaderless} partitions have no leader"))
+            }
+            Some(Connections { n_up, n_known, .. }) => Ok(format!("{n_up} of {n_known} brokers connected")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(n_up: usize, n_leaderless: usize) -> (State, Instant) {
+        let seen = Instant::now();
+        let connections = Connections {
+            seen,
+            n_up,
+            n_known: 3,
+            n_leaderless,
+        };
+        let state = State {
+            connections: Some(connections),
+            ..State::default()
+        };
+        (state, seen)
+    }
+
+    #[test]
+    fn without_traffic_the_connections_decide() {
+        let (up, now) = state(1, 0);
+        assert!(up.health(now).is_ok());
+        assert!(up.health(now + STALE).is_err());
+        let (down, now) = state(0, 0);
+        assert!(down.health(now).is_err());
+        let (leaderless, now) = state(3, 1);
+        assert!(leaderless.health(now).is_err());
+        assert!(State::default().health(now).is_err());
+    }
+
+    #[test]
+    fn a_failure_counts_until_a_success_or_for_two_seconds() {
+        let (mut state, now) = state(1, 0);
+        state.failure = Some((now, "late".to_owned()));
+        assert_eq!(state.health(now), Err("late".to_owned()));
+        assert!(state.health(now + FRESH).is_ok());
+        let later = now + Duration::from_millis(1);
+        state.success = Some(later);
+        assert!(state.health(later).is_ok());
+    }
+}

@@ -1,0 +1,251 @@
+//! The topics of a log: made once, checked at every start.
+
+mod look;
+mod opening;
+mod safety;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+use schema::Topic;
+
+use crate::{AppendError, KafkaFault, LogConfig, LogIdentity, client::Watch};
+use look::Seen;
+use safety::{Settings, settings};
+
+/// The topics of a log.
+pub const TOPICS: [Topic; 3] = [Topic::Events, Topic::Readings, Topic::DeadLetters];
+
+/// How long brokers may take to make, show or remove topics.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether they have.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A setting that would lose events, or a topic that is not what it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The topic's full name.
+    pub topic: String,
+    /// The setting, as Kafka calls it, or what else is wrong.
+    pub setting: String,
+    /// What it is.
+    pub found: String,
+    /// What it must be.
+    pub wanted: String,
+    /// The command that mends it, or why none does.
+    pub mend: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            topic,
+            setting,
+            found,
+            wanted,
+            mend,
+        } = self;
+        write!(
+            f,
+            "{topic}: {setting} is {found}, but must be {wanted}\n    {mend}"
+        )
+    }
+}
+
+/// Why there is no log to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicsError {
+    /// The topics are not safe to keep events in. All that is wrong is named.
+    #[error("the topics are not safe to keep events in:{}", list(.0))]
+    Unsafe(Vec<Problem>),
+    /// A broker does not make, describe or remove a topic.
+    #[error("the brokers refuse topic {topic}: {code}")]
+    Refused {
+        /// The topic's full name.
+        topic: String,
+        /// Kafka's own name of the reason.
+        code: String,
+    },
+    /// The topics were made, but are not there when they should be.
+    #[error("the topics were made but did not appear within {PATIENCE:?}")]
+    NotThere,
+    /// Kafka does not answer as it should.
+    #[error("the brokers cannot be asked about topics: {0}")]
+    Kafka(#[from] KafkaFault),
+    /// The first record of a partition could not be written.
+    #[error("the log cannot be opened: {0}")]
+    Opening(#[from] AppendError),
+}
+
+fn list(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    lines.concat()
+}
+
+impl From<KafkaError> for TopicsError {
+    fn from(error: KafkaError) -> Self {
+        Self::Kafka(error.into())
+    }
+}
+
+/// Makes the topics that are not there, and opens the log in every partition where that was not done.
+///
+/// Safe to call again, also after it was interrupted, and by several at once: all learn of the same log.
+pub async fn create(config: &LogConfig, partitions: i32) -> Result<LogIdentity, TopicsError> {
+    let there = look::topics(config).await?;
+    let problems = safety::partition_counts(config, &there, Some(partitions));
+    if !problems.is_empty() {
+        return Err(TopicsError::Unsafe(problems));
+    }
+    let we_made_events = make(config, &there, partitions).await?;
+    appear(config, partitions).await?;
+    opening::open(config, partitions, we_made_events).await
+}
+
+/// Learns which log it is, and refuses topics that would lose events.
+pub async fn check(config: &LogConfig) -> Result<LogIdentity, TopicsError> {
+    let seen = look::topics_and_openings(config).await?;
+    let settings = describe(config, &seen).await?;
+    safety::judge(config, &seen, &settings).map_err(TopicsError::Unsafe)
+}
+
+/// Learns which log it is, without judging the settings of its topics.
+pub async fn identify(config: &LogConfig) -> Result<LogIdentity, TopicsError> {
+    let seen = look::topics_and_openings(config).await?;
+    safety::identity(config, &seen).map_err(TopicsError::Unsafe)
+}
+
+/// Removes the topics and all that is in them.
+pub async fn delete(config: &LogConfig) -> Result<(), TopicsError> {
+    let names = TOPICS.map(|topic| config.topic(topic));
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let results = admin(config)?.delete_topics(&names, &options()).await?;
+    for result in results {
+        if let Err((topic, code)) = result
+            && code != RDKafkaErrorCode::UnknownTopicOrPartition
+        {
+            return Err(refused(topic, code));
+        }
+    }
+    until(|| async { Ok(look::topics(config).await?.partitions.is_empty()) }).await
+}
+
+fn refused(topic: String, code: RDKafkaErrorCode) -> TopicsError {
+    TopicsError::Refused {
+        topic,
+        code: code.to_string(),
+    }
+}
+
+fn admin(config: &LogConfig) -> Result<AdminClient<Watch>, KafkaError> {
+    config.asking().create_with_context(Watch::unheard())
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE))
+}
+
+/// Makes what is not there. Says whether the events topic was made here, and by nobody else at the same time.
+async fn make(config: &LogConfig, there: &Seen, partitions: i32) -> Result<bool, TopicsError> {
+    let missing: Vec<_> = TOPICS
+        .into_iter()
+        .filter(|topic| !there.partitions.contains_key(topic))
+        .map(|topic| (topic, config.topic(topic), settings(config, topic)))
+        .collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let replication = safety::replication(config);
+    let new_topics: Vec<_> = missing
+        .iter()
+        .map(|(_, name, settings)| {
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+            settings
+                .iter()
+                .fold(topic, |topic, (setting, value)| topic.set(setting, value))
+        })
+        .collect();
+    let results = admin(config)?.create_topics(&new_topics, &options()).await?;
+    let events = config.topic(Topic::Events);
+    let mut made_events = false;
+    for result in results {
+        match result {
+            Ok(name) => made_events |= name == events,
+            // Someone else makes the log at the same time.
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(refused(topic, code)),
+        }
+    }
+    Ok(made_events)
+}
+
+/// Waits until every partition is there and has a leader.
+async fn appear(config: &LogConfig, partitions: i32) -> Result<(), TopicsError> {
+    let complete = || async {
+        let seen = look::topics(config).await?;
+        let complete = |topic| {
+            let there = seen.partitions.get(topic).map_or(&[][..], Vec::as_slice);
+            i32::try_from(there.len()).is_ok_and(|n| n >= partitions) && there.iter().all(|p| p.leader >= 0)
+        };
+        Ok(TOPICS.iter().all(complete))
+    };
+    until(complete).await?;
+    let problems = safety::partition_counts(config, &look::topics(config).await?, Some(partitions));
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(TopicsError::Unsafe(problems))
+    }
+}
+
+/// Asks again until it is so.
+async fn until<F: Future<Output = Result<bool, TopicsError>>>(
+    is_so: impl Fn() -> F,
+) -> Result<(), TopicsError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut turn = tokio::time::interval(LOOK_INTERVAL);
+    loop {
+        turn.tick().await;
+        if is_so().await? {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(TopicsError::NotThere);
+        }
+    }
+}
+
+/// The settings in force of the topics that are there.
+async fn describe(config: &LogConfig, seen: &Seen) -> Result<BTreeMap<Topic, Settings>, TopicsError> {
+    let topics: Vec<_> = seen
+        .partitions
+        .keys()
+        .map(|topic| (*topic, config.topic(*topic)))
+        .collect();
+    let asked: Vec<_> = topics
+        .iter()
+        .map(|(_, name)| ResourceSpecifier::Topic(name))
+        .collect();
+    let answers = admin(config)?.describe_configs(&asked, &options()).await?;
+    let mut settings = BTreeMap::new();
+    for ((topic, name), answer) in topics.into_iter().zip(answers) {
+        let described = answer.map_err(|code| refused(name, code))?;
+        let values = described
+            .entries
+            .into_iter()
+            .filter_map(|entry| Some((entry.name, entry.value?)));
+        settings.insert(topic, values.collect());
+    }
+    Ok(settings)
+}

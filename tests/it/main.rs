@@ -1,0 +1,12 @@
+//! What we promise, one file a theme. `README.md` says which test holds which promise.
+
+mod credentials;
+mod dialects;
+mod door;
+mod fold;
+mod identity;
+mod log;
+mod outages;
+mod ownership;
+mod registry;
+mod roles;
