@@ -328,7 +328,7 @@ fn a_senders_own_attributes_move_nothing_of_ours() {
             event.integration.map(|id| id.to_string()),
             Some(integration.id.clone())
         );
-        assert!(event.recorded_at.to_string() > "2026".to_owned());
+        assert!(event.recorded_at.to_string().as_str() > "2026");
         let schema::Body::ReadingReceived(reading) = &event.body else {
             panic!("a reading")
         };

@@ -1,0 +1,160 @@
+//! Roles as processes of their own, as they run in production.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+
+use crate::eventually_within;
+
+/// The `fleetlog` binary of this build.
+pub(crate) fn binary() -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test knows its own path");
+    path.pop(); // deps
+    path.pop();
+    let binary = path.join("fleetlog");
+    assert!(
+        binary.exists(),
+        "{} is missing: `cargo build -p fleetlog` makes it",
+        binary.display()
+    );
+    binary
+}
+
+/// A running `fleetlog ingest` or `fleetlog projector`. Killed when dropped.
+pub struct Role {
+    child: Child,
+    /// Base URL of its HTTP server.
+    pub url: String,
+    log: PathBuf,
+}
+
+impl Role {
+    /// Starts `fleetlog ARGS…` with this environment, logging to a file, and waits until it serves HTTP.
+    pub(crate) async fn start(args: &[&str], environment: &[(String, String)], log: &Path) -> Self {
+        let port = free_port();
+        let output = File::create(log).expect("the log file can be made");
+        let child = Command::new(binary())
+            .args(args)
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .env("FLEETLOG_LISTEN", format!("127.0.0.1:{port}"))
+            .env("RUST_LOG", "info")
+            .env("RUST_BACKTRACE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .expect("the binary starts");
+        let mut role = Self {
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+            log: log.to_owned(),
+        };
+        role.wait_until_live().await;
+        role
+    }
+
+    async fn wait_until_live(&mut self) {
+        let url = format!("{}/health/live", self.url);
+        eventually_within(Duration::from_secs(30), "the role serves HTTP", || {
+            let exited = self.child.try_wait().expect("the child can be asked");
+            let log = self.log_text();
+            let url = url.clone();
+            async move {
+                if let Some(status) = exited {
+                    panic!("the role ended with {status}: {log}");
+                }
+                reqwest::get(url)
+                    .await
+                    .map(|_| ())
+                    .map_err(|error| format!("{error}: {log}"))
+            }
+        })
+        .await;
+    }
+
+    /// Waits until `/health/ready` says 200.
+    pub async fn ready(self) -> Self {
+        let url = format!("{}/health/ready", self.url);
+        eventually_within(Duration::from_mins(1), "the role is ready", || async {
+            let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+            let status = answer.status();
+            let body = answer.text().await.unwrap_or_default();
+            if status.is_success() {
+                Ok(())
+            } else {
+                Err(format!("{status} {body} {}", self.log_text()))
+            }
+        })
+        .await;
+        self
+    }
+
+    /// Everything it has logged so far.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process ends");
+    }
+
+    /// Sends a signal by name, e.g. `TERM`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} can be sent");
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub async fn stop(mut self) -> anyhow::Result<ExitStatus> {
+        self.signal("TERM");
+        eventually_within(Duration::from_secs(30), "the role stops", || {
+            let state = self.child.try_wait();
+            async move {
+                match state {
+                    Ok(Some(status)) => Ok(status),
+                    Ok(None) => Err("still running".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        })
+        .await;
+        self.child.wait().context("the process has ended")
+    }
+
+    /// One metric's samples: the lines that begin with its name.
+    pub async fn metric(&self, name: &str) -> Vec<String> {
+        let text = match reqwest::get(format!("{}/metrics", self.url)).await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        };
+        text.lines()
+            .filter(|line| line.starts_with(name))
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        // Also when a test fails half-way; a process that is gone already cannot be killed, which is as well.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    listener.local_addr().expect("a listener has an address").port()
+}

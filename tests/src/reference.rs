@@ -1,0 +1,304 @@
+//! A fold of our own, written from the definitions and sharing no rule with the projector: what the rows must be.
+//!
+//! It takes the whole set of events at once, so it cannot depend on order, repeats or batches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schema::{
+    Body, ConnectionState, DeviceId, Event, EventId, KnownBy, Micros, OrganizationId, ProviderDevice, Serial,
+};
+use sqlx::PgPool;
+use stream::Position;
+
+/// Facts and registers as one line of text each, so that a difference reads by itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Expected(pub BTreeSet<String>);
+
+type Key = (Micros, i64, EventId);
+type Devices = BTreeMap<ProviderDevice, (OrganizationId, Device)>;
+
+#[derive(Default)]
+struct Device {
+    names: Vec<(Key, Option<String>)>,
+    first_names: Vec<(Micros, EventId, String)>,
+    bound: Vec<(Key, DeviceId)>,
+    gone: Vec<Key>,
+    present: Vec<Key>,
+    last_report: Option<Micros>,
+}
+
+impl Device {
+    fn name(&self) -> Option<(Key, String)> {
+        let (key, name) = self.names.iter().max_by_key(|(key, _)| *key)?;
+        name.clone().map(|name| (*key, name))
+    }
+
+    fn live(&self) -> bool {
+        let newest = |keys: &[Key]| keys.iter().max().copied();
+        newest(&self.gone).is_none_or(|gone| newest(&self.present).is_some_and(|seen| seen > gone))
+    }
+
+    fn bound(&self) -> Option<DeviceId> {
+        self.bound
+            .iter()
+            .max_by_key(|(key, _)| *key)
+            .map(|(_, device)| *device)
+    }
+
+    fn reported(&mut self, at: Micros) {
+        self.last_report = self.last_report.max(Some(at));
+    }
+}
+
+impl Expected {
+    /// What the rows must be after these events.
+    pub fn of(log: &[(Position, Event)]) -> Self {
+        let mut lines = BTreeSet::new();
+        let mut devices = Devices::new();
+        let mut registered: BTreeMap<DeviceId, Serial> = BTreeMap::new();
+
+        for event in distinct(log) {
+            if let Body::DeviceRegistered(body) = &event.body {
+                registered.insert(
+                    DeviceId::of_serial(event.organization, &body.serial),
+                    body.serial.clone(),
+                );
+            }
+            let Some(subject) = event.subject.provider_device() else {
+                continue;
+            };
+            let (_, device) = devices
+                .entry(subject.clone())
+                .or_insert_with(|| (event.organization, Device::default()));
+            if let KnownBy::Name(name) = &subject.known_by {
+                heard_name(device, &event, Some(name.as_str()));
+            }
+            fold_one(&mut lines, device, subject, &event);
+        }
+
+        for (subject, (_, device)) in &devices {
+            let uuid = subject.uuid();
+            if let Some(at) = device.last_report {
+                lines.insert(format!("last_report {uuid} {}", at.as_micros()));
+            }
+            let name = device.name().map_or("-".to_owned(), |(_, name)| name);
+            lines.insert(format!("name {uuid} {name}"));
+        }
+        link(&mut lines, &devices, &registered);
+        Self(lines)
+    }
+
+    /// What the rows are, read from the truth tables of a generation by their owner.
+    pub async fn rows(pool: &PgPool, generation: &str) -> Self {
+        let micros = |column: &str| format!("(extract(epoch FROM {column}) * 1000000)::bigint");
+        let (at, last_report_at) = (micros("at"), micros("last_report_at"));
+        let queries = [
+            format!(
+                "SELECT format('reading %s %s %s %s %s', provider_device, path, {at}, sequence, id)
+                 FROM {generation}.readings"
+            ),
+            format!(
+                "SELECT format('log %s %s %s %s %s', provider_device, {at}, sequence, id, message)
+                 FROM {generation}.logs"
+            ),
+            format!(
+                "SELECT format('connection %s %s %s %s', provider_device, {at}, connected, session_id)
+                 FROM {generation}.connections"
+            ),
+            format!(
+                "SELECT format('firmware %s %s %s %s %s %s %s', provider_device, package, {at}, version, target,
+                               state, reason)
+                 FROM {generation}.firmware_reports"
+            ),
+            format!(
+                "SELECT format('last_report %s %s', provider_device, {last_report_at})
+                 FROM {generation}.activity WHERE last_report_at IS NOT NULL"
+            ),
+            format!("SELECT format('name %s %s', id, coalesce(name, '-')) FROM {generation}.provider_devices"),
+            format!("SELECT format('link %s %s', provider_device, device) FROM {generation}.links"),
+            format!("SELECT format('device %s', id) FROM {generation}.devices"),
+        ];
+        let mut lines = BTreeSet::new();
+        for query in queries {
+            let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+                .fetch_all(pool)
+                .await
+                .expect("the rows can be read");
+            let n_rows = rows.len();
+            let before = lines.len();
+            lines.extend(rows);
+            assert_eq!(lines.len() - before, n_rows, "no row stands twice");
+        }
+        Self(lines)
+    }
+
+    /// Says the first lines that only one of the two has.
+    ///
+    /// # Errors
+    /// They differ.
+    pub fn differences(&self, other: &Self) -> Result<(), String> {
+        if self == other {
+            return Ok(());
+        }
+        let some = |these: &Self, those: &Self| -> Vec<String> {
+            these.0.difference(&those.0).take(8).cloned().collect()
+        };
+        Err(format!(
+            "{} lines expected, {} found; missing {:#?}; too many {:#?}",
+            self.0.len(),
+            other.0.len(),
+            some(self, other),
+            some(other, self)
+        ))
+    }
+}
+
+/// One event an id. Of copies that are timed by their receipt the least counts.
+fn distinct(log: &[(Position, Event)]) -> Vec<Event> {
+    let mut events: BTreeMap<EventId, Event> = BTreeMap::new();
+    for (_, event) in log {
+        let held = events.entry(event.id).or_insert_with(|| event.clone());
+        if event.receipt_timed && event.at < held.at {
+            held.at = event.at;
+        }
+        held.recorded_at = held.recorded_at.min(event.recorded_at);
+    }
+    events.into_values().collect()
+}
+
+fn heard_name(device: &mut Device, event: &Event, name: Option<&str>) {
+    let Some(serial) = name.and_then(|name| Serial::new(name).ok()) else {
+        return;
+    };
+    device
+        .names
+        .push(((event.at, event.sequence, event.id), Some(serial.to_string())));
+    device
+        .first_names
+        .push((event.recorded_at, event.id, serial.to_string()));
+}
+
+fn fold_one(lines: &mut BTreeSet<String>, device: &mut Device, subject: &ProviderDevice, event: &Event) {
+    let uuid = subject.uuid();
+    let key = (event.at, event.sequence, event.id);
+    let mut present = true;
+    if let Body::ReadingReceived(body) = &event.body {
+        for (sequence, reading) in (event.sequence..).zip(&body.readings) {
+            let at = reading.at.unwrap_or(event.at);
+            lines.insert(format!(
+                "reading {uuid} {} {} {sequence} {}",
+                body.path,
+                at.as_micros(),
+                event.id
+            ));
+            device.reported(at);
+            device.present.push((at, sequence, event.id));
+        }
+        heard_name(device, event, body.device_name.as_deref());
+    } else if let Body::LogReceived(body) = &event.body {
+        for (sequence, entry) in (event.sequence..).zip(&body.entries) {
+            let at = entry.at.unwrap_or(event.at);
+            lines.insert(format!(
+                "log {uuid} {} {sequence} {} {}",
+                at.as_micros(),
+                event.id,
+                entry.message
+            ));
+            device.reported(at);
+            device.present.push((at, sequence, event.id));
+        }
+        heard_name(device, event, body.device_name.as_deref());
+    } else if let Body::ProviderDeviceObserved(body) = &event.body {
+        match &body.name {
+            None => {}
+            Some(None) => device.names.push((key, None)),
+            Some(Some(name)) => heard_name(device, event, Some(name)),
+        }
+    } else if let Body::ProviderDeviceDisappeared(_) = &event.body {
+        present = false;
+        device.gone.push(key);
+    } else if let Body::ActivityObserved(body) = &event.body {
+        if let Some(Some(at)) = body.last_report {
+            device.reported(at);
+        }
+        if let Some(Some(at)) = body.session_established_at {
+            lines.insert(format!("connection {uuid} {} t ", at.as_micros()));
+        }
+    } else if let Body::ConnectionChanged(body) = &event.body {
+        present = body.state == ConnectionState::Connected;
+        let flag = if present { "t" } else { "f" };
+        let session = body.session_id.as_deref().unwrap_or_default();
+        lines.insert(format!(
+            "connection {uuid} {} {flag} {session}",
+            event.at.as_micros()
+        ));
+        heard_name(device, event, body.device_name.as_deref());
+    } else if let Body::FirmwareReported(body) = &event.body {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        lines.insert(format!(
+            "firmware {uuid} {} {} {} {} {} {}",
+            body.package,
+            event.at.as_micros(),
+            text(&body.version),
+            text(&body.target),
+            text(&body.state),
+            text(&body.reason)
+        ));
+        device.reported(event.at);
+        heard_name(device, event, body.device_name.as_deref());
+    } else if let Body::StateObserved(_) = &event.body {
+        device.reported(event.at);
+    } else if let Body::ProviderDeviceBound(body) = &event.body {
+        device.bound.push((key, body.device));
+    }
+    if present {
+        device.present.push(key);
+    }
+}
+
+fn link(lines: &mut BTreeSet<String>, devices: &Devices, registered: &BTreeMap<DeviceId, Serial>) {
+    let mut found: BTreeMap<&ProviderDevice, DeviceId> = BTreeMap::new();
+    for (subject, (organization, device)) in devices {
+        let KnownBy::Id(_) = &subject.known_by else {
+            continue;
+        };
+        let of_name = |name: &str| {
+            DeviceId::of_serial(
+                *organization,
+                &Serial::new(name).expect("names were checked when heard"),
+            )
+        };
+        let current = device
+            .name()
+            .map(|(_, name)| of_name(&name))
+            .filter(|id| registered.contains_key(id));
+        let first = device.first_names.iter().min().map(|(_, _, name)| of_name(name));
+        if let Some(id) = device.bound().or(current).or(first) {
+            found.insert(subject, id);
+        }
+    }
+    for (subject, (organization, device)) in devices {
+        let KnownBy::Name(name) = &subject.known_by else {
+            continue;
+        };
+        let namesake = devices
+            .iter()
+            .filter(|(other, (_, device))| {
+                other.integration == subject.integration
+                    && matches!(other.known_by, KnownBy::Id(_))
+                    && device.live()
+                    && device.name().is_some_and(|(_, held)| held == name.as_str())
+            })
+            .max_by_key(|(_, (_, device))| device.name().map(|(key, _)| key))
+            .and_then(|(other, _)| found.get(other).copied());
+        let of_its_own = DeviceId::of_serial(*organization, name);
+        found.insert(subject, device.bound().or(namesake).unwrap_or(of_its_own));
+    }
+
+    let mut existing: BTreeSet<DeviceId> = registered.keys().copied().collect();
+    for (subject, device) in found {
+        lines.insert(format!("link {} {device}", subject.uuid()));
+        existing.insert(device);
+    }
+    lines.extend(existing.iter().map(|device| format!("device {device}")));
+}
