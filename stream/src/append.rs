@@ -236,29 +236,36 @@ impl Appender {
     fn enqueue(&self, topic: Topic, partition: Option<i32>, record: &Record) -> Result<Sent, AppendError> {
         let n_bytes = record.key.len() + record.value.len();
         let name = self.0.config.topic(topic);
-        let mut message = FutureRecord::to(&name)
-            .payload(&record.value)
-            .headers(headers(record));
-        message.partition = partition;
-        if partition.is_none() {
-            message = message.key(&record.key);
-        }
-        let live = self
-            .working()
-            .map_err(|fault| AppendError::Unavailable(Outage::Refused(fault)))?;
-        match live.producer.send_result(message) {
-            Ok(delivery) => Ok(Sent {
-                topic,
-                n_bytes,
-                delivery,
-            }),
-            Err((error, _)) => {
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-                    live.pulse.fatal();
-                }
-                Err(AppendError::refused(error, n_bytes))
+        let message = || {
+            let mut message = FutureRecord::to(&name)
+                .payload(&record.value)
+                .headers(headers(record));
+            message.partition = partition;
+            if partition.is_none() {
+                message = message.key(&record.key);
             }
+            message
+        };
+        let try_once = || {
+            let live = self
+                .working()
+                .map_err(|fault| AppendError::Unavailable(Outage::Refused(fault)))?;
+            let enqueued = live.producer.send_result(message());
+            enqueued.map_err(|(error, _)| {
+                live.note_fatal();
+                AppendError::refused(error, n_bytes)
+            })
+        };
+        let mut enqueued = try_once();
+        if enqueued.is_err() && self.live().pulse.is_fatal() {
+            // A producer that failed for good took nothing; its successor may.
+            enqueued = try_once();
         }
+        enqueued.map(|delivery| Sent {
+            topic,
+            n_bytes,
+            delivery,
+        })
     }
 
     /// Waits for the acknowledgement, until the deadline.
@@ -292,7 +299,9 @@ impl Appender {
     fn failed(&self, topic: Topic, error: AppendError) -> AppendError {
         count(topic, error.reason());
         if matches!(error, AppendError::Unavailable(_)) {
-            self.live().pulse.failure(error.to_string());
+            let live = self.live();
+            live.note_fatal();
+            live.pulse.failure(error.to_string());
         }
         error
     }
@@ -307,6 +316,13 @@ impl Live {
         };
         let producer = config.appending(append_timeout).create_with_context(watch)?;
         Ok(Self { producer, pulse })
+    }
+
+    /// Does not wait to be told: an error may be seen before the event that says it is fatal.
+    fn note_fatal(&self) {
+        if self.producer.client().fatal_error().is_some() {
+            self.pulse.fatal();
+        }
     }
 }
 
