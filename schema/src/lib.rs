@@ -5,6 +5,8 @@
 //! travels byte for byte.
 #![deny(clippy::expect_used, clippy::indexing_slicing)]
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 mod attribute;
 mod base64_bytes;
 mod body;
@@ -13,6 +15,8 @@ mod event;
 mod ids;
 mod instant;
 mod json;
+#[cfg(test)]
+mod laws;
 mod order;
 mod topic;
 mod wire;

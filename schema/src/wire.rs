@@ -277,3 +277,119 @@ fn refuse_structured(content_type: &[u8]) -> Result<(), WireError> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EventId, ExternalId, ProviderDevice};
+
+    const OPENED: &str = r#"{"log_id":"1f7a39c4","partitions":12,"partitioner":"murmur2_random"}"#;
+
+    fn opened() -> Vec<(&'static str, Option<&'static [u8]>)> {
+        vec![
+            ("ce_id", Some(b"9762ba23-d027-5809-8318-3e4db7d1844f")),
+            ("ce_source", Some(b"/fleetlog")),
+            ("ce_type", Some(b"io.fleetlog.log.opened.v1")),
+            ("ce_subject", Some(b"log")),
+            ("ce_time", Some(b"2026-04-30T12:00:00+02:00")),
+            ("ce_sequence", Some(b"7")),
+            ("ce_recordedtime", Some(b"2026-04-30T10:00:00Z")),
+            ("ce_origin", Some(b"system")),
+            ("ce_logid", Some(b"1f7a39c4")),
+        ]
+    }
+
+    fn with(name: &'static str, value: Option<&'static [u8]>) -> Result<Event, WireError> {
+        let mut headers = opened();
+        headers.push((name, value));
+        decode(headers, OPENED.as_bytes()).map(|(_, event)| event)
+    }
+
+    #[test]
+    fn the_fewest_headers_make_an_event() {
+        let (log, event) = decode(opened(), OPENED.as_bytes()).expect("an event");
+        assert_eq!(log.as_str(), "1f7a39c4");
+        assert_eq!(event.sequence, 7);
+        assert_eq!(event.at.to_string(), "2026-04-30T10:00:00.000000Z");
+        assert!(!event.receipt_timed && !event.replayable);
+        for missing in opened() {
+            let headers = opened().into_iter().filter(|header| *header != missing);
+            let error = decode(headers, OPENED.as_bytes()).expect_err("it is required");
+            assert!(
+                matches!(error, WireError::Missing(name) if name == missing.0),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_null_header_is_missing_and_the_last_of_a_repeated_one_counts() {
+        assert_eq!(with("ce_claimedtime", None).expect("an event").claimed_at, None);
+        assert_eq!(with("ce_sequence", None).expect("an event").sequence, 7);
+        assert_eq!(with("ce_sequence", Some(b"8")).expect("an event").sequence, 8);
+    }
+
+    #[test]
+    fn what_a_header_cannot_hold_is_refused() {
+        for (name, value) in [
+            ("ce_receipttimed", "True"),
+            ("ce_replayable", ""),
+            ("ce_time", "yesterday"),
+            ("ce_logid", "1F7A39C4"),
+            ("ce_origin", "rumour"),
+            ("Content-Type", "Application/CloudEvents+json"),
+        ] {
+            let error = with(name, Some(value.as_bytes())).expect_err("malformed");
+            assert!(matches!(error, WireError::Malformed { .. }), "{name}: {error}");
+        }
+        assert!(with("ce_later", Some(b"\xff")).is_err());
+        assert!(with("x-trace", Some(b"\xff")).is_ok());
+        assert!(with("content-type", Some(b"APPLICATION/JSON; charset=utf-8")).is_ok());
+    }
+
+    #[test]
+    fn a_type_is_ours_if_it_has_our_prefix_and_a_version() {
+        for foreign in [
+            "com.example.thing.v1",
+            "io.fleetlog.valve",
+            "io.fleetlog.reading.received",
+            "io.fleetlog.reading.received.v01",
+            "io.fleetlog..v1",
+        ] {
+            let error = with("ce_type", Some(foreign.as_bytes())).expect_err("foreign");
+            assert!(matches!(error, WireError::ForeignType(_)), "{foreign}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_event_without_data_is_carried_and_a_known_one_is_none() {
+        let mut headers = opened();
+        headers.push(("ce_type", Some(b"io.fleetlog.log.closed.v1")));
+        let (_, event) = decode(headers, b"").expect("carried");
+        assert!(matches!(event.body, Body::Unknown { data, .. } if data.get() == "null"));
+        assert!(matches!(decode(opened(), b""), Err(WireError::Data { .. })));
+    }
+
+    #[test]
+    fn an_extension_takes_no_name_of_ours() {
+        let event = with("ce_region", Some(b"eu-1")).expect("an event");
+        let log = LogId::random();
+        assert!(encode(&event, &log).is_ok());
+        for name in ["organization", "logid", "data", "Region", ""] {
+            let mut event = event.clone();
+            event.extensions.insert(name.to_owned(), "x".to_owned());
+            assert!(encode(&event, &log).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_erased_subject_is_a_provider_device_or_a_device() {
+        let integration = IntegrationId(uuid::Uuid::from_u128(7));
+        let external_id = ExternalId::new("a/b:c").expect("valid");
+        let provider_device = Subject::ProviderDevice(ProviderDevice::by_id(integration, external_id));
+        let device = Subject::Device(crate::DeviceId(EventId::random().0));
+        for subject in [provider_device, device, Subject::Other("somebody".to_owned())] {
+            assert_eq!(Subject::parse("subject.erased", &subject.to_string()), subject);
+        }
+    }
+}
