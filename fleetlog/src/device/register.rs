@@ -1,0 +1,183 @@
+//! `fleetlog device register`: a device that people know of before any cloud does.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::Args;
+use schema::{Body, DeviceId, DeviceRegistered, Extra, Fields, OrganizationId, RawJson, Serial, Subject};
+use serde_json::json;
+use stream::{Appender, Position};
+use tokio::time::{Instant, sleep};
+
+use super::sql;
+use crate::{
+    clock,
+    config::{AuthorArgs, KafkaArgs, ReaderDatabase},
+    decided::{self, Concern},
+    failure::Failure,
+    output,
+};
+
+/// How long an append may take.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether a projector has folded what was appended.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Registers a device by its serial number, and waits until it shows
+///
+/// Registered here first or seen in a cloud first: the same serial number is the same device. The serial number is
+/// trimmed and composed (NFC); nobody edits it afterwards.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  fleetlog device register C252400001 --organization ID --name 'North gate' --field 'notes=\"on the mast\"'")]
+pub(crate) struct Register {
+    /// Serial number: 1 to 256 bytes, no control characters
+    serial: Serial,
+    /// Whose device it is
+    #[arg(long, value_name = "ID")]
+    organization: OrganizationId,
+    /// What people call it
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// First value of another field, as JSON; may be repeated
+    #[arg(long = "field", value_name = "FIELD=JSON", value_parser = parse_field)]
+    fields: Vec<(String, RawJson)>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    waiting: Waiting,
+    /// Print the columns of fleet.devices as one JSON object; with --no-wait the position in the log
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    author: AuthorArgs,
+    #[command(flatten)]
+    database: ReaderDatabase,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+}
+
+/// Whether to wait for a projector.
+#[derive(Args)]
+pub(super) struct Waiting {
+    /// How long to wait until a projector has folded it
+    #[arg(long, value_name = "D", default_value = "15s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+    /// Only append, and print the position in the log
+    #[arg(long)]
+    no_wait: bool,
+}
+
+impl Register {
+    /// Appends, and waits.
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let pool = self.database.pool()?;
+        sql::organization_exists(&pool, self.organization).await?;
+        let device = DeviceId::of_serial(self.organization, &self.serial);
+        if sql::registered(&pool, device).await?.is_some() {
+            let serial = &self.serial;
+            return Err(Failure::refused(format!(
+                "{serial} is registered already, as device {device}"
+            )));
+        }
+        let position = self.append(device).await?;
+        let found = self
+            .waiting
+            .until(position, self.json, async || {
+                Ok(sql::registered(&pool, device).await?)
+            })
+            .await?;
+        match found {
+            Some(row) => super::print(&row, self.json),
+            None => Ok(()),
+        }
+    }
+
+    async fn append(&self, device: DeviceId) -> Result<Position, Failure> {
+        let mut fields: BTreeMap<_, _> = self.fields.iter().cloned().collect();
+        if let Some(name) = &self.name {
+            fields.insert("name".to_owned(), RawJson::from_value(&json!(name)));
+        }
+        let concern = Concern {
+            organization: self.organization,
+            integration: None,
+            subject: Subject::Device(device),
+        };
+        let body = DeviceRegistered {
+            serial: self.serial.clone(),
+            fields: Fields(fields),
+            author: self.author.author().to_owned(),
+            reason: self.reason.clone(),
+            extra: Extra::new(),
+        };
+        append(&self.kafka, concern, Body::DeviceRegistered(body)).await
+    }
+}
+
+impl Waiting {
+    /// Waits until `look` finds what was appended at this position; without waiting, prints the position.
+    pub(super) async fn until<T>(
+        &self,
+        position: Position,
+        json: bool,
+        mut look: impl AsyncFnMut() -> Result<Option<T>, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        if self.no_wait {
+            print_position(position, json)?;
+            return Ok(None);
+        }
+        let deadline = Instant::now() + self.wait;
+        loop {
+            if let Some(found) = look().await? {
+                return Ok(Some(found));
+            }
+            if Instant::now() >= deadline {
+                let wait = humantime::format_duration(self.wait);
+                let what =
+                    format!("it is in the log at {position}, but no projector has folded it within {wait}");
+                return Err(Failure::unavailable(what));
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+}
+
+/// Appends a decision.
+pub(super) async fn append(kafka: &KafkaArgs, concern: Concern, body: Body) -> Result<Position, Failure> {
+    let config = kafka.log()?;
+    let log = stream::topics::identify(&config).await?;
+    let appender = Appender::to_log(&config, log, APPEND_TIMEOUT)?;
+    Ok(appender
+        .append(&decided::event(concern, body, clock::now()))
+        .await?)
+}
+
+fn print_position(position: Position, json: bool) -> Result<(), Failure> {
+    if json {
+        output::json(&json!({
+            "topic": position.topic.suffix(), "partition": position.partition, "offset": position.offset,
+        }))
+    } else {
+        output::line(position)
+    }
+}
+
+fn parse_field(text: &str) -> Result<(String, RawJson), String> {
+    let (field, value) = text.split_once('=').ok_or("a field is written FIELD=JSON")?;
+    let value = RawJson::parse(value)
+        .map_err(|error| format!("{error}; a text needs its quotes: {field}='\"text\"'"))?;
+    Ok((field.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_json_byte_for_byte() {
+        let (field, value) = parse_field(r#"notes={"a": 1.50}"#).unwrap();
+        assert_eq!((field.as_str(), value.get()), ("notes", r#"{"a": 1.50}"#));
+        assert!(parse_field("notes=on the mast").is_err_and(|error| error.contains("quotes")));
+    }
+}

@@ -1,0 +1,180 @@
+//! Why a command came to nothing, as an exit code and a line on stderr.
+
+use std::{
+    fmt::{self, Display},
+    io,
+    process::ExitCode,
+};
+
+use anyhow::anyhow;
+use control::ControlError;
+use stream::{AppendError, KafkaFault, ReadError, topics::TopicsError};
+
+/// Why a command came to nothing. The variants are the exit codes.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// 1: something went wrong.
+    Failed(anyhow::Error),
+    /// 2: the arguments, or the environment that stands in for them, make no sense.
+    Usage(anyhow::Error),
+    /// 3: what was asked for is not there.
+    NotFound(anyhow::Error),
+    /// 4: it was understood and refused; trying again cannot help.
+    Refused(anyhow::Error),
+    /// 5: Kafka, Postgres or the receiver cannot be reached or is not ready; trying again may help.
+    Unavailable(anyhow::Error),
+    /// 0: whoever read our output has had enough.
+    OutputClosed,
+}
+
+/// What `--help` says of exit codes.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  the arguments or environment variables make no sense
+  3  what was asked for is not there
+  4  refused: trying again cannot help
+  5  Kafka, PostgreSQL or the receiver cannot be reached or is not ready: trying again may help";
+
+impl Failure {
+    /// The arguments make no sense.
+    pub(crate) fn usage(what: impl Display) -> Self {
+        Self::Usage(anyhow!("{what}"))
+    }
+
+    /// What was asked for is not there.
+    pub(crate) fn not_found(what: impl Display) -> Self {
+        Self::NotFound(anyhow!("{what}"))
+    }
+
+    /// Understood and refused.
+    pub(crate) fn refused(what: impl Display) -> Self {
+        Self::Refused(anyhow!("{what}"))
+    }
+
+    /// Not now.
+    pub(crate) fn unavailable(what: impl Display) -> Self {
+        Self::Unavailable(anyhow!("{what}"))
+    }
+
+    /// Says it on stderr, and as an exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let (code, error) = match self {
+            Self::Failed(error) => (1, error),
+            Self::Usage(error) => (2, error),
+            Self::NotFound(error) => (3, error),
+            Self::Refused(error) => (4, error),
+            Self::Unavailable(error) => (5, error),
+            Self::OutputClosed => return ExitCode::SUCCESS,
+        };
+        eprintln!("fleetlog: {error:#}");
+        ExitCode::from(code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error)
+            | Self::Usage(error)
+            | Self::NotFound(error)
+            | Self::Refused(error)
+            | Self::Unavailable(error) => write!(f, "{error:#}"),
+            Self::OutputClosed => f.write_str("the output is closed"),
+        }
+    }
+}
+
+impl From<TopicsError> for Failure {
+    fn from(error: TopicsError) -> Self {
+        match error {
+            TopicsError::Unsafe(_) => Self::Refused(error.into()),
+            TopicsError::Refused { .. } => Self::Failed(error.into()),
+            TopicsError::NotThere | TopicsError::Kafka(_) | TopicsError::Opening(_) => {
+                Self::Unavailable(error.into())
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Kafka(_) => Self::Unavailable(error.into()),
+            ReadError::OtherLog { .. }
+            | ReadError::OutOfRange { .. }
+            | ReadError::NoPosition { .. }
+            | ReadError::Split
+            | ReadError::Ended => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<AppendError> for Failure {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::TooLarge { .. } => Self::Refused(error.into()),
+            AppendError::Unavailable(_) => Self::Unavailable(error.into()),
+            AppendError::Unwritable(_) => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<KafkaFault> for Failure {
+    fn from(error: KafkaFault) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::OutputClosed
+        } else {
+            Self::Failed(error.into())
+        }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        let reachable = matches!(
+            error,
+            sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
+        );
+        let error = anyhow::Error::from(error).context("PostgreSQL");
+        if reachable {
+            Self::Failed(error)
+        } else {
+            Self::Unavailable(error)
+        }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::NoSuchOrganization(_)
+            | ControlError::NoSuchIntegration(_)
+            | ControlError::NoSuchCredential(_) => Self::NotFound(error.into()),
+            ControlError::NameTaken(_)
+            | ControlError::CredentialEnded(_)
+            | ControlError::TooManyCredentials { .. }
+            | ControlError::ExpiresBeforeBeginning
+            | ControlError::Policy(_)
+            | ControlError::Scheme(_)
+            | ControlError::Secret(_) => Self::Refused(error.into()),
+            ControlError::Database(error) => error.into(),
+            ControlError::Unseal(_) | ControlError::Unreadable(_) | ControlError::Migration(_) => {
+                Self::Failed(error.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What commands print: lines, JSON objects, tables.
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Prints a line.
+pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// Prints a JSON value on a line of its own.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(anyhow::Error::from)?;
+    line(text)
+}
+
+/// Prints bytes as they are, and a line break.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+/// Prints rows below their headings, aligned. An empty table is its headings.
+pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for text in align(headings, rows) {
+        writeln!(out, "{text}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn align<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0).max(headings[column].chars().count())
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let headings = headings.map(str::to_owned);
+    let written = |row: &[String; N]| {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    std::iter::once(&headings).chain(rows).map(written).collect()
+}
+
+/// What is absent, in a table.
+pub(crate) fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [
+            ["a".to_owned(), "1".to_owned()],
+            ["längere".to_owned(), "-".to_owned()],
+        ];
+        assert_eq!(
+            align(["name", "n"], &rows),
+            ["name     n", "a        1", "längere  -"]
+        );
+    }
+}

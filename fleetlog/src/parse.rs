@@ -1,0 +1,36 @@
+//! How arguments are read whose types do not know clap.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use control::{Encoding, Provider, SchemeKind};
+use schema::Strategy;
+use strum::VariantNames as _;
+
+/// Reads the name of a scheme.
+pub(crate) fn scheme_kind() -> impl TypedValueParser<Value = SchemeKind> {
+    PossibleValuesParser::new(SchemeKind::VARIANTS).try_map(|text| text.parse::<SchemeKind>())
+}
+
+/// Reads the name of an encoding.
+pub(crate) fn encoding() -> impl TypedValueParser<Value = Encoding> {
+    PossibleValuesParser::new(Encoding::VARIANTS).try_map(|text| text.parse::<Encoding>())
+}
+
+/// Reads the name of a provider.
+pub(crate) fn provider() -> impl TypedValueParser<Value = Provider> {
+    PossibleValuesParser::new(Provider::VARIANTS).try_map(|text| text.parse::<Provider>())
+}
+
+/// Reads `field=strategy`.
+pub(crate) fn strategy(text: &str) -> Result<(String, Strategy), String> {
+    let (field, strategy) = text
+        .split_once('=')
+        .ok_or("a strategy is written FIELD=STRATEGY")?;
+    let strategy = match strategy {
+        "prefer_local" => Strategy::PreferLocal,
+        "prefer_remote" => Strategy::PreferRemote,
+        "manual" => Strategy::Manual,
+        "merge" => Strategy::Merge,
+        _ => return Err("a strategy is prefer_local, prefer_remote, manual or merge".to_owned()),
+    };
+    Ok((field.to_owned(), strategy))
+}
