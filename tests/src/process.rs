@@ -13,10 +13,10 @@ use crate::eventually_within;
 
 /// The `fleetlog` binary of this build.
 pub(crate) fn binary() -> PathBuf {
-    let mut path = std::env::current_exe().expect("a test knows its own path");
-    path.pop(); // deps
-    path.pop();
-    let binary = path.join("fleetlog");
+    let path = std::env::current_exe().expect("a program knows its own path");
+    // Tests lie in `deps`, programs beside the binary.
+    let folder = path.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
+    let binary = folder.expect("it lies in a folder").join("fleetlog");
     assert!(
         binary.exists(),
         "{} is missing: `cargo build -p fleetlog` makes it",

@@ -1,0 +1,172 @@
+//! The fold beside a bare COPY of the history rows it writes.
+
+use std::time::{Duration, Instant};
+
+use schema::{
+    Body, Event, EventId, ExternalId, Extra, Fields, IntegrationId, Micros, OrganizationId, Origin,
+    ProviderDevice, RawJson, Reading, ReadingReceived, Subject,
+};
+use sqlx::Connection as _;
+use tests::{Stack, eventually_within, now_seconds};
+use uuid::Uuid;
+
+use crate::{Line, ROUNDS};
+
+/// Readings folded each time.
+const READINGS: u32 = 100_000;
+
+pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
+    let appender = stream::Appender::connect(&stack.log, Duration::from_secs(10))
+        .await
+        .expect("the log");
+    let mut lines: Vec<Line> = [
+        "bare COPY of the history rows",
+        "all devices distinct",
+        "10,000 devices",
+    ]
+    .map(|name| Line {
+        name: name.to_owned(),
+        per_second: Vec::new(),
+    })
+    .into();
+    for round in 0..ROUNDS {
+        lines[0].per_second.push(bare_copy(stack).await);
+        for (line, devices) in lines[1..].iter_mut().zip([READINGS, 10_000]) {
+            append(&appender, round, devices).await;
+            line.per_second.push(fold(stack).await);
+        }
+    }
+    lines
+}
+
+/// Appends readings that nobody folds yet.
+async fn append(appender: &stream::Appender, round: usize, devices: u32) {
+    let organization = OrganizationId(Uuid::from_u128(1));
+    let integration = IntegrationId(Uuid::from_u128(2));
+    let now =
+        Micros::from_seconds_nanos(i64::try_from(now_seconds()).expect("this century"), 0).expect("in range");
+    let reading = |n: u32| {
+        let device = ExternalId::new(&format!("dev-{round}-{devices}-{}", n % devices)).expect("an id");
+        let data = RawJson::parse(&data(n)).expect("JSON");
+        Event {
+            id: EventId::random(),
+            subject: Subject::ProviderDevice(ProviderDevice::by_id(integration, device)),
+            at: now.plus(Duration::from_micros(u64::from(n))),
+            sequence: 0,
+            recorded_at: now,
+            claimed_at: None,
+            receipt_timed: false,
+            organization,
+            integration: Some(integration),
+            origin: Origin::Push,
+            credential: None,
+            replayable: false,
+            traceparent: None,
+            source: "/bench".to_owned(),
+            extensions: std::collections::BTreeMap::default(),
+            body: Body::ReadingReceived(ReadingReceived {
+                path: "/sensor".to_owned(),
+                content_type: Some("application/json".to_owned()),
+                device_name: None,
+                readings: vec![Reading {
+                    at: None,
+                    claimed_at: None,
+                    data: Some(data),
+                    data_base64: None,
+                }],
+                extensions: Fields::default(),
+                extra: Extra::default(),
+            }),
+        }
+    };
+    for chunk in (0..READINGS).collect::<Vec<_>>().chunks(2_000) {
+        let events: Vec<Event> = chunk.iter().map(|n| reading(*n)).collect();
+        appender.append_all(&events).await.expect("appended");
+    }
+}
+
+/// About 512 bytes.
+fn data(n: u32) -> String {
+    format!(
+        r#"{{"temp":21.5,"battery":87,"signal":-71,"n":{n},"note":"{}"}}"#,
+        "x".repeat(440)
+    )
+}
+
+/// Starts a projector and returns readings per second from its first transaction to its last.
+async fn fold(stack: &Stack) -> f64 {
+    let count = || async { history_rows(stack).await };
+    let before = count().await;
+    let target = before + i64::from(READINGS);
+    let projector = stack.role(&["projector"]).await;
+    let limit = Duration::from_mins(5);
+    let first = eventually_within(limit, "it has begun", || async {
+        let now = count().await;
+        if now > before {
+            Ok(now)
+        } else {
+            Err("nothing yet".to_owned())
+        }
+    })
+    .await;
+    let begun = Instant::now();
+    eventually_within(limit, "it is done", || async {
+        let now = count().await;
+        if now >= target {
+            Ok(())
+        } else {
+            Err(format!("{now} of {target}"))
+        }
+    })
+    .await;
+    let taken = begun.elapsed().as_secs_f64();
+    projector.stop().await.expect("it stops");
+    #[expect(clippy::cast_precision_loss, reason = "counts of one run are small")]
+    let folded = (target - first) as f64;
+    folded / taken
+}
+
+/// Rows of the history, from the statistics of inserts: counting the table itself would disturb the measurement.
+async fn history_rows(stack: &Stack) -> i64 {
+    sqlx::query_scalar("SELECT coalesce(sum(next_offset), 0)::bigint FROM projection_meta.offsets WHERE topic LIKE '%readings%'")
+        .fetch_one(&stack.admin)
+        .await
+        .expect("readable")
+}
+
+/// Copies as many history rows into a table of the same shape.
+async fn bare_copy(stack: &Stack) -> f64 {
+    use std::fmt::Write as _;
+
+    let mut connection = stack.admin.acquire().await.expect("a connection");
+    let mut transaction = connection.begin().await.expect("a transaction");
+    sqlx::query(
+        "CREATE TABLE bare (provider_device uuid, organization uuid, path text, at timestamptz, sequence bigint,
+                            id uuid, recorded_at timestamptz, content_type text, data jsonb, bytes bytea,
+                            PRIMARY KEY (provider_device, at, sequence, id))",
+    )
+    .execute(&mut *transaction)
+    .await
+    .expect("a table");
+    let mut rows = String::new();
+    for n in 0..READINGS {
+        let (device, id) = (Uuid::new_v4(), Uuid::new_v4());
+        let at = "2026-11-21T00:00:00Z";
+        writeln!(
+            rows,
+            "{device}\t{id}\t/sensor\t{at}\t{n}\t{id}\t{at}\tapplication/json\t{}\t\\N",
+            data(n)
+        )
+        .expect("a string grows");
+    }
+    let begun = Instant::now();
+    let mut copy = transaction
+        .copy_in_raw("COPY bare FROM STDIN")
+        .await
+        .expect("COPY begins");
+    copy.send(rows.into_bytes()).await.expect("rows are sent");
+    copy.finish().await.expect("rows are taken");
+    let taken = begun.elapsed().as_secs_f64();
+    transaction.rollback().await.expect("rolled back");
+    f64::from(READINGS) / taken
+}
