@@ -3,6 +3,7 @@
 mod asyncapi;
 mod fixtures;
 mod schemas;
+mod subscribers;
 
 use std::{fs, path::PathBuf};
 
