@@ -68,21 +68,34 @@ impl ClientContext for Watch {
 }
 
 fn connections(statistics: &Statistics) -> Connections {
-    let brokers = || statistics.brokers.values();
-    let partitions = statistics
+    let partitions: Vec<_> = statistics
         .topics
         .values()
-        .flat_map(|topic| topic.partitions.values());
-    let n_up = brokers().filter(|broker| is_up(broker)).count();
+        .flat_map(|topic| topic.partitions.values())
+        // -1 is where records wait that have no partition yet.
+        .filter(|partition| partition.partition >= 0 && !partition.unknown)
+        .collect();
+    let n_up = nodes(statistics).filter(|broker| is_up(broker)).count();
+    // The brokers we begin with have no id yet, and are the same as those that have.
+    let bootstrap_up = statistics
+        .brokers
+        .values()
+        .any(|broker| broker.nodeid < 0 && is_up(broker));
     Connections {
         seen: Instant::now(),
-        n_up,
-        n_known: brokers().filter(|broker| broker.nodeid >= 0).count().max(n_up),
-        n_leaderless: partitions
-            // -1 is where records wait that have no partition yet.
-            .filter(|partition| partition.partition >= 0 && partition.leader < 0 && !partition.unknown)
-            .count(),
+        n_up: n_up.max(usize::from(bootstrap_up)),
+        n_known: nodes(statistics).count().max(1),
+        n_partitions: partitions.len(),
+        n_leaderless: partitions.iter().filter(|partition| partition.leader < 0).count(),
     }
+}
+
+/// The brokers, without the second connection to one of them that coordinates a group.
+fn nodes(statistics: &Statistics) -> impl Iterator<Item = &Broker> {
+    statistics
+        .brokers
+        .values()
+        .filter(|broker| broker.nodeid >= 0 && broker.source != "logical")
 }
 
 fn is_up(broker: &Broker) -> bool {
@@ -96,7 +109,7 @@ fn is_up(broker: &Broker) -> bool {
 fn record(client: &'static str, statistics: &Statistics) {
     gauge!(names::QUEUE_RECORDS, "client" => client).set(statistics.msg_cnt as f64);
     gauge!(names::QUEUE_BYTES, "client" => client).set(statistics.msg_size as f64);
-    for broker in statistics.brokers.values().filter(|broker| broker.nodeid >= 0) {
+    for broker in nodes(statistics) {
         let labels = [
             ("client", client.to_owned()),
             ("broker", broker.nodeid.to_string()),

@@ -44,6 +44,19 @@ impl LogConfig {
         self.client("asking")
     }
 
+    /// For asking about topics and reading single records.
+    pub(crate) fn peeking(&self) -> ClientConfig {
+        let mut config = self.client("asking");
+        // Kafka wants a group's name even of those who do not join it.
+        config.set("group.id", format!("{}.asking", self.prefix));
+        config.set("enable.auto.commit", "false");
+        // One record is wanted, not as many as fit.
+        config.set("queued.min.messages", "1");
+        // With one at hand the next partition would else be asked for a second later.
+        config.set("fetch.queue.backoff.ms", "10");
+        config
+    }
+
     /// For appending: durable before fast, and an outage is known within `append_timeout`.
     pub(crate) fn appending(&self, append_timeout: Duration) -> ClientConfig {
         let mut config = self.client("appender");
@@ -109,6 +122,8 @@ impl LogConfig {
             ("bootstrap.servers", &self.brokers),
             // A topic that appears by itself has neither our settings nor a beginning.
             ("allow.auto.create.topics", "false"),
+            // Connects to every broker at once, not when the first request for it has waited for half a second.
+            ("enable.sparse.connections", "false"),
             ("reconnect.backoff.ms", "50"),
             ("reconnect.backoff.max.ms", "500"),
         ] {

@@ -34,6 +34,7 @@ pub(crate) struct Connections {
     pub(crate) seen: Instant,
     pub(crate) n_up: usize,
     pub(crate) n_known: usize,
+    pub(crate) n_partitions: usize,
     /// Partitions without a leader, where nothing can be appended or read.
     pub(crate) n_leaderless: usize,
 }
@@ -70,29 +71,50 @@ impl Pulse {
 }
 
 impl State {
-    /// The newest request decides while it is fresh, then the connections do: recovery is seen without traffic.
+    /// While requests are fresh they decide, and one that succeeds is enough: where only a part fails, what hits it
+    /// fails by itself. Otherwise the connections decide, so that recovery is seen without traffic.
     fn health(&self, now: Instant) -> Result<String, String> {
         let fresh = |at: Instant| now.saturating_duration_since(at) < FRESH;
-        let succeeded = self.success.filter(|at| fresh(*at));
+        let succeeded = self.success.is_some_and(fresh);
         if let Some((at, reason)) = &self.failure
             && fresh(*at)
-            && succeeded.is_none_or(|success| success < *at)
         {
-            return Err(reason.clone());
+            return if succeeded {
+                Ok(format!("some requests fail: {reason}"))
+            } else {
+                Err(reason.clone())
+            };
         }
         let connections = self
             .connections
             .filter(|seen| now.saturating_duration_since(seen.seen) < STALE);
         match connections {
-            None if succeeded.is_some() => Ok("requests succeed".to_owned()),
+            Some(connections) => connections.health(),
+            None if succeeded => Ok("requests succeed".to_owned()),
             None => Err("nothing is known of the brokers".to_owned()),
-            Some(Connections { n_up: 0, n_known, .. }) => {
-                Err(format!("none of {n_known} brokers can be reached"))
-            }
-            Some(Connections { n_leaderless, .. }) if n_leaderless > 0 => {
-                Err(format!("{n_leaderless} partitions have no leader"))
-            }
-            Some(Connections { n_up, n_known, .. }) => Ok(format!("{n_up} of {n_known} brokers connected")),
+        }
+    }
+}
+
+impl Connections {
+    fn health(self) -> Result<String, String> {
+        let Self {
+            n_up,
+            n_known,
+            n_partitions,
+            n_leaderless,
+            ..
+        } = self;
+        if n_up == 0 {
+            Err(format!("none of {n_known} brokers can be reached"))
+        } else if n_leaderless > 0 && n_leaderless >= n_partitions {
+            Err("no partition has a leader".to_owned())
+        } else if n_leaderless > 0 {
+            Ok(format!(
+                "{n_up} of {n_known} brokers connected, but {n_leaderless} of {n_partitions} partitions have no leader"
+            ))
+        } else {
+            Ok(format!("{n_up} of {n_known} brokers connected"))
         }
     }
 }
@@ -107,6 +129,7 @@ mod tests {
             seen,
             n_up,
             n_known: 3,
+            n_partitions: 12,
             n_leaderless,
         };
         let state = State {
@@ -123,19 +146,20 @@ mod tests {
         assert!(up.health(now + STALE).is_err());
         let (down, now) = state(0, 0);
         assert!(down.health(now).is_err());
-        let (leaderless, now) = state(3, 1);
+        let (partly, now) = state(3, 11);
+        assert!(partly.health(now).is_ok());
+        let (leaderless, now) = state(3, 12);
         assert!(leaderless.health(now).is_err());
         assert!(State::default().health(now).is_err());
     }
 
     #[test]
-    fn a_failure_counts_until_a_success_or_for_two_seconds() {
+    fn a_failure_counts_for_two_seconds_unless_others_succeed() {
         let (mut state, now) = state(1, 0);
         state.failure = Some((now, "late".to_owned()));
         assert_eq!(state.health(now), Err("late".to_owned()));
         assert!(state.health(now + FRESH).is_ok());
-        let later = now + Duration::from_millis(1);
-        state.success = Some(later);
-        assert!(state.health(later).is_ok());
+        state.success = Some(now);
+        assert_eq!(state.health(now), Ok("some requests fail: late".to_owned()));
     }
 }

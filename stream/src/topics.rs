@@ -18,7 +18,7 @@ use rdkafka::{
 use schema::Topic;
 
 use crate::{AppendError, KafkaFault, LogConfig, LogIdentity, client::Watch};
-use look::Seen;
+use look::{Asking, Seen};
 use safety::{Settings, settings};
 
 /// The topics of a log.
@@ -68,12 +68,12 @@ pub enum TopicsError {
     #[error("the topics are not safe to keep events in:{}", list(.0))]
     Unsafe(Vec<Problem>),
     /// A broker does not make, describe or remove a topic.
-    #[error("the brokers refuse topic {topic}: {code}")]
+    #[error("the brokers refuse topic {topic}: {reason}")]
     Refused {
         /// The topic's full name.
         topic: String,
-        /// Kafka's own name of the reason.
-        code: String,
+        /// Kafka's own name of the reason, or what it means.
+        reason: String,
     },
     /// The topics were made, but are not there when they should be.
     #[error("the topics were made but did not appear within {PATIENCE:?}")]
@@ -101,26 +101,27 @@ impl From<KafkaError> for TopicsError {
 ///
 /// Safe to call again, also after it was interrupted, and by several at once: all learn of the same log.
 pub async fn create(config: &LogConfig, partitions: i32) -> Result<LogIdentity, TopicsError> {
-    let there = look::topics(config).await?;
+    let asking = Asking::new(config)?;
+    let there = asking.topics().await?;
     let problems = safety::partition_counts(config, &there, Some(partitions));
     if !problems.is_empty() {
         return Err(TopicsError::Unsafe(problems));
     }
     let we_made_events = make(config, &there, partitions).await?;
-    appear(config, partitions).await?;
-    opening::open(config, partitions, we_made_events).await
+    appear(config, &asking, partitions).await?;
+    opening::open(config, &asking, partitions, we_made_events).await
 }
 
 /// Learns which log it is, and refuses topics that would lose events.
 pub async fn check(config: &LogConfig) -> Result<LogIdentity, TopicsError> {
-    let seen = look::topics_and_openings(config).await?;
+    let seen = Asking::new(config)?.topics_and_openings().await?;
     let settings = describe(config, &seen).await?;
     safety::judge(config, &seen, &settings).map_err(TopicsError::Unsafe)
 }
 
 /// Learns which log it is, without judging the settings of its topics.
 pub async fn identify(config: &LogConfig) -> Result<LogIdentity, TopicsError> {
-    let seen = look::topics_and_openings(config).await?;
+    let seen = Asking::new(config)?.topics_and_openings().await?;
     safety::identity(config, &seen).map_err(TopicsError::Unsafe)
 }
 
@@ -136,14 +137,17 @@ pub async fn delete(config: &LogConfig) -> Result<(), TopicsError> {
             return Err(refused(topic, code));
         }
     }
-    until(|| async { Ok(look::topics(config).await?.partitions.is_empty()) }).await
+    let asking = Asking::new(config)?;
+    until(|| async { Ok(asking.topics().await?.partitions.is_empty()) }).await
 }
 
 fn refused(topic: String, code: RDKafkaErrorCode) -> TopicsError {
-    TopicsError::Refused {
-        topic,
-        code: code.to_string(),
-    }
+    let reason = if code == RDKafkaErrorCode::InvalidReplicationFactor {
+        "there are fewer than 3 brokers; --single-broker says that one is meant".to_owned()
+    } else {
+        code.to_string()
+    };
+    TopicsError::Refused { topic, reason }
 }
 
 fn admin(config: &LogConfig) -> Result<AdminClient<Watch>, KafkaError> {
@@ -191,9 +195,9 @@ async fn make(config: &LogConfig, there: &Seen, partitions: i32) -> Result<bool,
 }
 
 /// Waits until every partition is there and has a leader.
-async fn appear(config: &LogConfig, partitions: i32) -> Result<(), TopicsError> {
+async fn appear(config: &LogConfig, asking: &Asking, partitions: i32) -> Result<(), TopicsError> {
     let complete = || async {
-        let seen = look::topics(config).await?;
+        let seen = asking.topics().await?;
         let complete = |topic| {
             let there = seen.partitions.get(topic).map_or(&[][..], Vec::as_slice);
             i32::try_from(there.len()).is_ok_and(|n| n >= partitions) && there.iter().all(|p| p.leader >= 0)
@@ -201,7 +205,7 @@ async fn appear(config: &LogConfig, partitions: i32) -> Result<(), TopicsError> 
         Ok(TOPICS.iter().all(complete))
     };
     until(complete).await?;
-    let problems = safety::partition_counts(config, &look::topics(config).await?, Some(partitions));
+    let problems = safety::partition_counts(config, &asking.topics().await?, Some(partitions));
     if problems.is_empty() {
         Ok(())
     } else {
@@ -228,6 +232,9 @@ async fn until<F: Future<Output = Result<bool, TopicsError>>>(
 
 /// The settings in force of the topics that are there.
 async fn describe(config: &LogConfig, seen: &Seen) -> Result<BTreeMap<Topic, Settings>, TopicsError> {
+    if seen.partitions.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let topics: Vec<_> = seen
         .partitions
         .keys()

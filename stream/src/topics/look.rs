@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -54,29 +55,42 @@ pub(super) enum Opening {
     Foreign(String),
 }
 
-/// Which topics are there.
-pub(super) async fn topics(config: &LogConfig) -> Result<Seen, KafkaFault> {
-    let config = config.clone();
-    let look = move || see_topics(&asking(&config)?, &config);
-    Ok(tokio::task::spawn_blocking(look).await??)
+/// Asks the brokers. One connection for all questions: making one takes longer than the answers.
+#[derive(Clone)]
+pub(super) struct Asking {
+    config: LogConfig,
+    consumer: Arc<BaseConsumer<Watch>>,
 }
 
-/// Which topics are there, and what the events topic begins with.
-pub(super) async fn topics_and_openings(config: &LogConfig) -> Result<Seen, KafkaFault> {
-    let config = config.clone();
-    let look = move || {
-        let asking = asking(&config)?;
-        let mut seen = see_topics(&asking, &config)?;
-        if let Some(partitions) = seen.partitions.get(&Topic::Events) {
-            seen.openings = see_openings(&asking, &config, partitions.len())?;
-        }
-        Ok::<_, KafkaFault>(seen)
-    };
-    tokio::task::spawn_blocking(look).await?
-}
+impl Asking {
+    pub(super) fn new(config: &LogConfig) -> Result<Self, KafkaFault> {
+        let consumer = config.peeking().create_with_context(Watch::unheard())?;
+        Ok(Self {
+            config: config.clone(),
+            consumer: Arc::new(consumer),
+        })
+    }
 
-fn asking(config: &LogConfig) -> KafkaResult<BaseConsumer<Watch>> {
-    config.asking().create_with_context(Watch::unheard())
+    /// Which topics are there.
+    pub(super) async fn topics(&self) -> Result<Seen, KafkaFault> {
+        let Self { config, consumer } = self.clone();
+        let look = move || see_topics(&consumer, &config);
+        Ok(tokio::task::spawn_blocking(look).await??)
+    }
+
+    /// Which topics are there, and what the events topic begins with.
+    pub(super) async fn topics_and_openings(&self) -> Result<Seen, KafkaFault> {
+        let Self { config, consumer } = self.clone();
+        let look = move || {
+            let mut seen = see_topics(&consumer, &config)?;
+            if let Some(partitions) = seen.partitions.get(&Topic::Events) {
+                let name = config.topic(Topic::Events);
+                seen.openings = see_openings(&consumer, &name, partitions.len())?;
+            }
+            Ok::<_, KafkaFault>(seen)
+        };
+        tokio::task::spawn_blocking(look).await?
+    }
 }
 
 fn see_topics(asking: &BaseConsumer<Watch>, config: &LogConfig) -> KafkaResult<Seen> {
@@ -115,44 +129,41 @@ fn see_topics(asking: &BaseConsumer<Watch>, config: &LogConfig) -> KafkaResult<S
 
 fn see_openings(
     asking: &BaseConsumer<Watch>,
-    config: &LogConfig,
+    name: &str,
     n_partitions: usize,
 ) -> Result<Vec<Opening>, KafkaFault> {
-    let name = config.topic(Topic::Events);
     let mut openings = vec![Opening::Empty; n_partitions];
     let mut to_read = TopicPartitionList::new();
     for (partition, opening) in (0_i32..).zip(&mut openings) {
-        let (beginning, end) = asking.fetch_watermarks(&name, partition, TIMEOUT)?;
+        let (beginning, end) = asking.fetch_watermarks(name, partition, TIMEOUT)?;
         if beginning > 0 {
             *opening = Opening::Cut(beginning);
         } else if end > 0 {
-            to_read.add_partition_offset(&name, partition, Offset::Beginning)?;
+            to_read.add_partition_offset(name, partition, Offset::Offset(beginning))?;
         }
     }
     if to_read.count() > 0 {
-        read_first(config, &to_read, &mut openings)?;
+        asking.assign(&to_read)?;
+        let read = read_first(asking, &to_read, &mut openings);
+        asking.unassign()?;
+        read?;
     }
     Ok(openings)
 }
 
-/// Reads the first record of each of these partitions.
+/// Reads the first record of each of these partitions, which are assigned.
 fn read_first(
-    config: &LogConfig,
+    asking: &BaseConsumer<Watch>,
     to_read: &TopicPartitionList,
     openings: &mut [Opening],
 ) -> Result<(), KafkaFault> {
-    let mut reading = config.reading(&format!("{}.asking", config.prefix));
-    // One record is wanted, not as many as fit.
-    reading.set("queued.min.messages", "1");
-    let consumer: BaseConsumer<Watch> = reading.create_with_context(Watch::unheard())?;
-    consumer.assign(to_read)?;
     let mut n_left = to_read.count();
     let deadline = Instant::now() + FIRST_RECORDS_TIMEOUT;
     while n_left > 0 {
         if Instant::now() > deadline {
             return Err(KafkaFault::NoAnswer(FIRST_RECORDS_TIMEOUT));
         }
-        match consumer.poll(Duration::from_millis(100)) {
+        match asking.poll(Duration::from_millis(100)) {
             None => {}
             Some(Ok(message)) => {
                 let opening = usize::try_from(message.partition())

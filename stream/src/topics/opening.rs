@@ -7,19 +7,20 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use schema::{Body, Event, EventId, LogId, LogOpened, Micros, OrganizationId, Origin, Subject};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
     LOOK_INTERVAL, TopicsError,
-    look::{self, Opening, Seen},
+    look::{Asking, Opening, Seen},
     safety,
 };
 use crate::{Appender, LogConfig, LogIdentity};
 
 /// How long whoever made the topic is given to open the log.
-const MAKER_TIMEOUT: Duration = Duration::from_secs(5);
+const MAKER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long one append may take: brokers that have just made a topic are slow.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(15);
@@ -27,32 +28,33 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// Opens the log wherever it is not open.
 pub(super) async fn open(
     config: &LogConfig,
+    asking: &Asking,
     partitions: i32,
     we_made_it: bool,
 ) -> Result<LogIdentity, TopicsError> {
-    let seen = if we_made_it {
-        look::topics_and_openings(config).await?
+    let mut seen = if we_made_it {
+        asking.topics_and_openings().await?
     } else {
-        opened_by_maker(config).await?
+        opened_by_maker(asking).await?
     };
     refuse_foreign(config, &seen)?;
     if seen.openings.contains(&Opening::Empty) {
         let log_id = known_id(&seen).unwrap_or_else(LogId::random);
         let log = LogIdentity { log_id, partitions };
-        let log = open_first(config, log, &seen).await?;
-        open_rest(config, &log).await?;
+        let appender = open_first(config, asking, log, &seen).await?;
+        open_rest(asking, &appender).await?;
+        seen = asking.topics_and_openings().await?;
     }
-    let seen = look::topics_and_openings(config).await?;
     safety::identity(config, &seen).map_err(TopicsError::Unsafe)
 }
 
 /// Looks until the log is open everywhere or its maker has had time enough.
-async fn opened_by_maker(config: &LogConfig) -> Result<Seen, TopicsError> {
+async fn opened_by_maker(asking: &Asking) -> Result<Seen, TopicsError> {
     let deadline = Instant::now() + MAKER_TIMEOUT;
     let mut turn = tokio::time::interval(LOOK_INTERVAL);
     loop {
         turn.tick().await;
-        let seen = look::topics_and_openings(config).await?;
+        let seen = asking.topics_and_openings().await?;
         if !seen.openings.contains(&Opening::Empty) || Instant::now() > deadline {
             return Ok(seen);
         }
@@ -76,32 +78,39 @@ fn known_id(seen: &Seen) -> Option<LogId> {
     })
 }
 
-/// Opens partition 0 if it is empty, and says which log won there.
-async fn open_first(config: &LogConfig, log: LogIdentity, seen: &Seen) -> Result<LogIdentity, TopicsError> {
+/// Opens partition 0 if it is empty. The appender is for the log that won there.
+async fn open_first(
+    config: &LogConfig,
+    asking: &Asking,
+    log: LogIdentity,
+    seen: &Seen,
+) -> Result<Appender, TopicsError> {
+    let appender = Appender::to_log(config, log.clone(), APPEND_TIMEOUT)?;
     if seen.openings.first() == Some(&Opening::Empty) {
-        let appender = Appender::to_log(config, log.clone(), APPEND_TIMEOUT)?;
         appender.append_to(0, &opened(&log)).await?;
     }
-    let seen = look::topics_and_openings(config).await?;
+    let seen = asking.topics_and_openings().await?;
     refuse_foreign(config, &seen)?;
     match seen.openings.first() {
-        Some(Opening::Opened { log_id, .. }) => Ok(LogIdentity {
-            log_id: log_id.clone(),
-            ..log
-        }),
+        Some(Opening::Opened { log_id, .. }) if *log_id == log.log_id => Ok(appender),
+        Some(Opening::Opened { log_id, .. }) => {
+            let log_id = log_id.clone();
+            let won = LogIdentity { log_id, ..log };
+            Ok(Appender::to_log(config, won, APPEND_TIMEOUT)?)
+        }
         _ => Err(TopicsError::NotThere),
     }
 }
 
 /// Opens what is still empty once the log has its id.
-async fn open_rest(config: &LogConfig, log: &LogIdentity) -> Result<(), TopicsError> {
-    let seen = look::topics_and_openings(config).await?;
-    let appender = Appender::to_log(config, log.clone(), APPEND_TIMEOUT)?;
-    for (partition, opening) in (0_i32..).zip(&seen.openings) {
-        if *opening == Opening::Empty {
-            appender.append_to(partition, &opened(log)).await?;
-        }
-    }
+async fn open_rest(asking: &Asking, appender: &Appender) -> Result<(), TopicsError> {
+    let seen = asking.topics_and_openings().await?;
+    let event = opened(appender.log());
+    let openings = (0_i32..)
+        .zip(&seen.openings)
+        .filter(|(_, opening)| **opening == Opening::Empty)
+        .map(|(partition, _)| appender.append_to(partition, &event));
+    try_join_all(openings).await?;
     Ok(())
 }
 

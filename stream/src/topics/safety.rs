@@ -333,3 +333,6 @@ fn no_mend() -> String {
 fn count<T>(things: &[T]) -> i32 {
     i32::try_from(things.len()).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
