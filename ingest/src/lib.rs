@@ -1,1 +1,42 @@
-//! ingest
+//! Receives webhooks from Golioth and others, and appends what they say to the device event log.
+//!
+//! A `2xx` is a promise: every in-sync replica holds the event. Anything else promises nothing, and the status says
+//! whether sending it again can help. Whom we believe is decided over the exact bytes received; what is authentic but
+//! not understood is kept raw; nothing that is ours is ever taken from a sender.
+//!
+//! In the order of one delivery: [`routes`] lead to [`receive`], which reads as the story. It asks [`integration_id`]
+//! whose delivery it is, [`authenticate`] what the headers claim, takes the [`body`] in under [`admission`], and makes a
+//! [`delivery::Verified`] of it, which is the proof. [`normalize`] lets the [`dialect`] readers turn that into
+//! statements and [`stamp`]s those with what is ours; what nobody understands becomes one of the [`dead_letters`].
+//! [`keep`] appends all of it. Refusals are an [`error`] each: status, public reason, precise reason.
+
+mod admission;
+mod authenticate;
+mod body;
+mod breaker;
+mod config;
+mod dead_letters;
+mod delivery;
+mod dialect;
+mod door;
+mod envelope;
+mod error;
+mod handshake;
+mod integration_id;
+mod keep;
+mod metrics;
+mod normalize;
+mod payload;
+mod receive;
+mod refusals;
+mod routes;
+mod run;
+mod signature;
+mod stamp;
+mod trace;
+
+#[cfg(test)]
+mod example;
+
+pub use config::Config;
+pub use run::run;

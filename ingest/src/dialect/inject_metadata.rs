@@ -1,0 +1,83 @@
+//! The body of Golioth's transformer `inject-metadata`: `{data, device_id, project_id, timestamp}`.
+
+use std::borrow::Cow;
+
+use schema::{Body, ExternalId, Extra, Micros, RawJson};
+use serde_json::{Value, value::RawValue};
+
+use super::{Misread, Reader, Signed, Statement, Unread, UnreadReason, golioth_pipelines};
+use crate::{
+    envelope::Envelope,
+    payload::{Object, Payload, instant},
+};
+
+/// A wrapped payload.
+pub(super) struct Wrapped<'a> {
+    /// What the device sent.
+    pub(super) data: &'a RawValue,
+    /// The device's id.
+    pub(super) device: Cow<'a, str>,
+    /// The project's id.
+    pub(super) project: Option<Cow<'a, str>>,
+    /// When Golioth received it, or what `extract-timestamp` found.
+    pub(super) time: Option<Micros>,
+    /// What else there is.
+    rest: Option<String>,
+}
+
+impl<'a> Wrapped<'a> {
+    /// Recognizes a wrapped payload by its data and device id.
+    pub(super) fn read(object: &Object<'a>) -> Option<Self> {
+        let time = object.get("timestamp").and_then(instant);
+        // A time that cannot be read is not dropped: it stays with whatever else there is.
+        let taken = ["data", "device_id", "project_id"];
+        let rest = object.without(|_, name| taken.contains(&name) || (name == "timestamp" && time.is_some()));
+        Some(Self {
+            data: object.get("data")?,
+            device: object.text_or_number(&["device_id"])?,
+            project: object.text(&["project_id"]),
+            time,
+            rest,
+        })
+    }
+
+    /// Whether it can be told from a device's own payload: nothing is there beside the transformer's members.
+    pub(super) fn is_nothing_else(&self) -> bool {
+        self.rest.is_none() && (self.project.is_some() || self.time.is_some())
+    }
+
+    /// What of it headers may repeat. It says no path.
+    pub(super) fn signed(&self) -> Signed<'a> {
+        Signed {
+            sources: [Some(self.device.clone()), None],
+            subject: self.project.clone(),
+            kind: Some(Cow::Borrowed(golioth_pipelines::TYPE_PREFIX)),
+        }
+    }
+}
+
+/// What a device sent, wrapped and without any other envelope: a reading at the root.
+pub(super) fn statement(reader: &Reader<'_>, wrapped: &Wrapped<'_>) -> Result<Statement, Misread> {
+    reader.check_project(&[wrapped.project.as_deref()], true)?;
+    let device = ExternalId::new(&wrapped.device)
+        .map_err(|_| Unread::whole(UnreadReason::InvalidDevice, "the device's id is malformed"))?;
+    let envelope = Envelope {
+        subject: wrapped.project.clone(),
+        ..Envelope::default()
+    };
+    let payload = Payload::Json(Cow::Borrowed(wrapped.data.get()));
+    let mut statement = golioth_pipelines::said(reader, &envelope, device, "/", payload);
+    statement.claimed = wrapped.time.or(statement.claimed);
+    if let (Body::ReadingReceived(reading), Some(rest)) = (&mut statement.body, &wrapped.rest) {
+        reading.extra = payload_extra(rest);
+    }
+    Ok(statement)
+}
+
+/// Members that have no place of their own, kept beside what is understood.
+pub(super) fn payload_extra(rest: &str) -> Extra {
+    let value = RawJson::parse(rest).ok().and_then(|raw| raw.value().ok());
+    // Nested too deep to be built as a value: kept as text.
+    let value = value.unwrap_or_else(|| Value::from(rest));
+    Extra::from([("payload".to_owned(), value)])
+}

@@ -1,0 +1,218 @@
+//! Which dialect is it? Headers say so where they are believed, else the body does.
+
+use std::borrow::Cow;
+
+use schema::{ExternalId, IntegrationId, Micros};
+use serde_json::value::RawValue;
+
+use super::{
+    BATCH_STEP, Dialect, Heard, Meaning, Misread, Signed, Unread, cloudevents, foreign_json,
+    golioth_pipelines, inject_metadata, platform, unrecognized,
+};
+use crate::{
+    authenticate::MESSAGE_ID,
+    delivery::{Trust, Verified},
+    envelope::{self, Envelope},
+    error::{Doubt, Rejection},
+    payload::{Object, Payload},
+};
+
+/// A delivery as its readers see it.
+pub(crate) struct Reader<'d> {
+    pub(super) delivery: &'d Verified<'d>,
+    message_id: Option<Cow<'d, str>>,
+}
+
+impl<'d> Reader<'d> {
+    /// Reads `body`, which is the delivery's, unpacked.
+    pub(crate) fn read(delivery: &'d Verified<'d>, body: &'d [u8]) -> Result<Heard, Rejection> {
+        let headers = delivery.headers();
+        match delivery.trust() {
+            Trust::Request => {
+                let message_id = headers.get(MESSAGE_ID).and_then(|id| id.to_str().ok());
+                let reader = Self {
+                    delivery,
+                    message_id: message_id.filter(|id| !id.is_empty()).map(Cow::Borrowed),
+                };
+                // A device chooses the body and its media type; whoever knows the secret chooses the headers.
+                if envelope::has_context(headers) {
+                    return reader.by_headers(body);
+                }
+                reader.by_content(body, |_| Ok(()))
+            }
+            Trust::Body { message_id, .. } => {
+                let reader = Self {
+                    delivery,
+                    message_id: message_id.as_deref().map(Cow::Borrowed),
+                };
+                let unsigned = Rejection::Unauthorized(Doubt::UnsignedEnvelope);
+                let hearsay = envelope::hearsay(headers).map_err(|_| unsigned.clone())?;
+                reader.by_content(body, |signed| {
+                    let agrees =
+                        hearsay.iter().all(Option::is_none) || signed.is_some_and(|s| s.agrees(&hearsay));
+                    if agrees { Ok(()) } else { Err(unsigned.clone()) }
+                })
+            }
+        }
+    }
+
+    /// The headers say what it is.
+    fn by_headers(&self, body: &'d [u8]) -> Result<Heard, Rejection> {
+        let envelope = Envelope::from_headers(self.delivery.headers())?;
+        let kind = envelope.required_kind()?;
+        match Meaning::of(kind) {
+            Meaning::Stream(path) => {
+                let payload = Payload::decode(envelope.content_type.as_deref(), Cow::Borrowed(body));
+                let source = envelope.required_source()?;
+                let device = ExternalId::new(source).map_err(|_| Envelope::source_is_no_device())?;
+                let statement = golioth_pipelines::statement(self, &envelope, device, path, payload);
+                Heard::of(
+                    Dialect::GoliothPipelines,
+                    statement.map(|statement| vec![statement]),
+                )
+            }
+            Meaning::Occurrence(occurrence) => {
+                let text = Payload::recognize(body);
+                let read = text
+                    .as_deref()
+                    .and_then(Object::parse)
+                    .ok_or_else(|| Misread::from(unrecognized(body)))
+                    .and_then(|object| platform::statements(self, &envelope, occurrence, &object));
+                Heard::of(Dialect::Platform, read)
+            }
+            meaning @ (Meaning::Legacy | Meaning::Reserved | Meaning::Unknown) => {
+                Ok(Heard::unread(meaning.unread()))
+            }
+        }
+    }
+
+    /// The body says what it is. `check` hears what each event says, or that nothing is recognized.
+    fn by_content(
+        &self,
+        body: &[u8],
+        check: impl Fn(Option<Signed<'_>>) -> Result<(), Rejection>,
+    ) -> Result<Heard, Rejection> {
+        let text = Payload::recognize(body);
+        let Some(text) = text.as_deref() else {
+            check(None)?;
+            return Ok(Heard::unread(unrecognized(body)));
+        };
+        if let Some(object) = Object::parse(text) {
+            return self.by_object(&object, check);
+        }
+        let elements: Option<Vec<&RawValue>> = serde_json::from_str(text).ok();
+        let events: Option<Vec<Object<'_>>> = elements
+            .iter()
+            .flatten()
+            .map(|element| Object::parse(element.get()).filter(envelope::looks_structured))
+            .collect();
+        match (elements, events) {
+            (Some(elements), Some(events)) if !events.is_empty() => self.by_batch(&elements, &events, check),
+            _ => {
+                check(None)?;
+                Ok(Heard::unread(foreign_json()))
+            }
+        }
+    }
+
+    fn by_object(
+        &self,
+        object: &Object<'_>,
+        check: impl Fn(Option<Signed<'_>>) -> Result<(), Rejection>,
+    ) -> Result<Heard, Rejection> {
+        if envelope::looks_structured(object) {
+            check(Some(cloudevents::signed(object)))?;
+            return Heard::of(Dialect::CloudEvents, cloudevents::statements(self, object));
+        }
+        if let Some(occurrence) = platform::occurrence(object) {
+            check(Some(platform::signed(object)))?;
+            let envelope = Envelope::default();
+            return Heard::of(
+                Dialect::Platform,
+                platform::statements(self, &envelope, occurrence, object),
+            );
+        }
+        if let Some(wrapped) = inject_metadata::Wrapped::read(object) {
+            check(Some(wrapped.signed()))?;
+            let statement = inject_metadata::statement(self, &wrapped);
+            return Heard::of(
+                Dialect::InjectMetadata,
+                statement.map(|statement| vec![statement]),
+            );
+        }
+        check(None)?;
+        let unread = platform::named(object).map(|kind| Meaning::of(&kind).unread());
+        Ok(Heard::unread(unread.unwrap_or_else(foreign_json)))
+    }
+
+    /// Each event of a batch is on its own, save that a refusal is one of the whole.
+    fn by_batch(
+        &self,
+        elements: &[&RawValue],
+        events: &[Object<'_>],
+        check: impl Fn(Option<Signed<'_>>) -> Result<(), Rejection>,
+    ) -> Result<Heard, Rejection> {
+        let mut heard = Heard::understood(Dialect::CloudEvents, Vec::new());
+        for (index, (element, object)) in elements.iter().zip(events).enumerate() {
+            check(Some(cloudevents::signed(object)))?;
+            // An id of the whole message does not tell its events apart.
+            let shares_id = self.message_id.is_some() && object.get("id").is_none();
+            let first = if shares_id {
+                u32::try_from(index).unwrap_or(u32::MAX)
+            } else {
+                0
+            };
+            match cloudevents::statements(self, object) {
+                Ok(mut statements) => {
+                    for statement in &mut statements {
+                        statement.position = statement
+                            .position
+                            .saturating_add(first.saturating_mul(BATCH_STEP));
+                    }
+                    heard.statements.extend(statements);
+                }
+                Err(Misread::Refused(rejection)) => return Err(rejection),
+                Err(Misread::Unread(unread)) => heard.unread.push(Unread {
+                    detail: format!("event {index} of a batch: {}", unread.detail),
+                    part: Some(element.get().to_owned()),
+                    ..unread
+                }),
+            }
+        }
+        Ok(heard)
+    }
+
+    pub(super) fn integration(&self) -> IntegrationId {
+        self.delivery.integration().id
+    }
+
+    pub(super) fn time_field(&self) -> Option<&str> {
+        self.delivery.integration().reading_time_field.as_deref()
+    }
+
+    pub(super) fn received(&self) -> Micros {
+        self.delivery.received()
+    }
+
+    /// The sender's id of an event: its own, else the message's.
+    pub(super) fn sender_id(&self, envelope: &Envelope<'_>) -> Option<String> {
+        let id = envelope.id.as_ref().or(self.message_id.as_ref());
+        id.map(|id| id.clone().into_owned())
+    }
+
+    /// Holds the projects that a delivery names against the one that the integration is bound to.
+    pub(super) fn check_project(&self, named: &[Option<&str>], required: bool) -> Result<(), Rejection> {
+        let Some(bound) = self.delivery.integration().project.as_deref() else {
+            return Ok(());
+        };
+        let mut named = named.iter().flatten().peekable();
+        if required && named.peek().is_none() {
+            return Err(Rejection::NoProject);
+        }
+        if named.all(|project| *project == bound) {
+            Ok(())
+        } else {
+            Err(Rejection::OtherProject)
+        }
+    }
+}

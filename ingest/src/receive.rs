@@ -1,0 +1,81 @@
+//! One delivery, from its head to the answer.
+
+use std::time::Instant;
+
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use control::Lookup;
+use schema::{IntegrationId, Micros};
+use time::OffsetDateTime;
+
+use crate::{
+    authenticate::claim,
+    body,
+    delivery::Verified,
+    door::Door,
+    error::{Doubt, Rejection},
+    integration_id,
+    keep::Kept,
+    metrics,
+    normalize::normalize,
+};
+
+/// Accepts one delivery.
+///
+/// Answers `202` only once every in-sync replica holds all of it, with where it is.
+pub(crate) async fn receive(
+    request: HttpRequest,
+    payload: web::Payload,
+    door: web::Data<Door>,
+) -> HttpResponse {
+    let begun = Instant::now();
+    let named = integration_id::named(&request);
+    let (answer, outcome) = match deliver(&request, payload, &door, named).await {
+        Ok(kept) => (HttpResponse::Accepted().json(kept), "accepted"),
+        Err(rejection) => {
+            door.refusals.note(&rejection, named.ok());
+            (rejection.error_response(), rejection.reason())
+        }
+    };
+    let took = begun.elapsed().as_secs_f64();
+    ::metrics::histogram!(metrics::ANSWER_SECONDS, "outcome" => outcome).record(took);
+    answer
+}
+
+async fn deliver(
+    request: &HttpRequest,
+    payload: web::Payload,
+    door: &Door,
+    named: Result<IntegrationId, Doubt>,
+) -> Result<Kept, Rejection> {
+    let received = now();
+    let headers = request.headers();
+    let limit = door.config.max_body_bytes;
+    let integration = match door.registry.integration(named?).await {
+        Lookup::Known(integration) => integration,
+        Lookup::Unknown => return Err(Doubt::UnknownIntegration.into()),
+        Lookup::Unavailable => return Err(Rejection::RegistryUnavailable),
+    };
+    let claim = claim(&integration, headers, received)?;
+    body::check_declared(headers, limit)?;
+
+    let lane = door.admission.lane(integration.id);
+    let mut admitted = door.admission.enter(&lane, claim.is_proven());
+    let body = body::read(payload, headers, &mut admitted, limit, door.config.body_timeout).await?;
+
+    let delivery = Verified::verify(&integration, claim, headers, body, received)?;
+    admitted.verified();
+    door.registry.note_use(delivery.credential(), received);
+    lane.pass(integration.rate_ceiling, Instant::now())?;
+
+    let normalized = normalize(&delivery, limit)?;
+    admitted.grow(normalized.n_bytes_unpacked)?;
+    door.keep(&delivery, normalized).await
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the rim: a delivery's receipt is read here, once"
+)]
+fn now() -> Micros {
+    Micros::from(OffsetDateTime::now_utc())
+}
