@@ -192,8 +192,14 @@ impl SealingArgs {
                 return Err(Failure::usage(needed));
             }
         };
-        let mut old = self.sealing_old_keys.clone();
-        for file in &self.sealing_old_key_files {
+        // A variable that is set to nothing names no key.
+        let given = self.sealing_old_keys.iter();
+        let mut old: Vec<_> = given
+            .filter(|key| !key.expose_secret().is_empty())
+            .cloned()
+            .collect();
+        let files = self.sealing_old_key_files.iter();
+        for file in files.filter(|file| !file.as_os_str().is_empty()) {
             old.push(door::read_secret(file)?);
         }
         let key = |text: &SecretString| SealingKey::from_text(text).map_err(Failure::usage);
@@ -224,6 +230,7 @@ impl PublicUrl {
 
 /// Who does it.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Record")]
 pub(crate) struct AuthorArgs {
     /// Who does this, for the record
     #[arg(long, env = "FLEETLOG_AUTHOR", value_name = "NAME")]
@@ -238,14 +245,6 @@ impl AuthorArgs {
     pub(crate) fn author(&self) -> &str {
         self.author.as_deref().unwrap_or(&self.system_user)
     }
-}
-
-/// What a role logs.
-#[derive(Args, Clone)]
-pub(crate) struct LoggingArgs {
-    /// What is logged, e.g. `info,ingest=debug`
-    #[arg(long = "log", env = "RUST_LOG", value_name = "FILTER", default_value = service::telemetry::DEFAULT_FILTER)]
-    pub(crate) filter: String,
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::anyhow;
 use control::ControlError;
+use projector::generations::GenerationError;
 use stream::{AppendError, KafkaFault, ReadError, topics::TopicsError};
 
 /// Why a command came to nothing. The variants are the exit codes.
@@ -82,6 +83,19 @@ impl fmt::Display for Failure {
             | Self::Refused(error)
             | Self::Unavailable(error) => write!(f, "{error:#}"),
             Self::OutputClosed => f.write_str("the output is closed"),
+        }
+    }
+}
+
+impl From<GenerationError> for Failure {
+    fn from(error: GenerationError) -> Self {
+        match error {
+            GenerationError::InvalidName(_) => Self::Usage(error.into()),
+            GenerationError::NoSuchGeneration(_) => Self::NotFound(error.into()),
+            GenerationError::Exists(_) | GenerationError::BuiltOn(_) => Self::Refused(error.into()),
+            GenerationError::NoneActive => Self::Unavailable(error.into()),
+            GenerationError::Unreadable { .. } => Self::Failed(error.into()),
+            GenerationError::Database(error) => error.into(),
         }
     }
 }

@@ -16,6 +16,10 @@ mod failure;
 mod output;
 mod parse;
 
+mod ingest_role;
+mod roles;
+
+mod migrate;
 mod topics;
 
 mod audit;
@@ -58,6 +62,8 @@ struct Cli {
 /// What there is to do.
 #[derive(Subcommand)]
 enum Command {
+    Ingest(Box<ingest_role::Ingest>),
+    Migrate(migrate::Migrate),
     #[command(subcommand)]
     Topics(topics::Topics),
     #[command(subcommand)]
@@ -80,6 +86,8 @@ enum Command {
 impl Command {
     async fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Ingest(command) => command.run().await,
+            Self::Migrate(command) => command.run().await,
             Self::Topics(command) => command.run().await,
             Self::Organization(command) => command.run().await,
             Self::Integration(command) => command.run().await,

@@ -87,7 +87,7 @@ impl Plan {
         let n_doors = u32::try_from(doors.len()).unwrap_or(u32::MAX).max(1);
         let machine = |number: u32| {
             let door = &doors[index(number % n_doors)];
-            let habit = Habit::of(door.scheme, number / n_doors);
+            let habit = Habit::of(door.scheme, number / n_doors, number);
             let fate = fate(number, settings.span, &mut rng);
             Machine::new(settings.seed, number, habit, fate)
         };
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn every_door_hears_something_and_every_device_is_named_first_by_its_cloud() {
+    fn every_door_hears_something_and_every_device_is_named_by_its_cloud() {
         let plan = plan(20, 320, 1, "2026-01-01T00:00:00Z");
         for door in 0..4 {
             assert!(plan.iter().any(|delivery| delivery.door == door));

@@ -49,8 +49,10 @@ impl Tongue {
 }
 
 impl Habit {
-    /// The habit of the `nth` device behind a door: each door hears every dialect that its scheme can prove.
-    pub(crate) fn of(scheme: SchemeKind, nth: u32) -> Self {
+    /// The habit of a device: the `nth` behind a door of this scheme, and the `number`th of all.
+    ///
+    /// Each door hears every dialect that its scheme can prove, each with every shape.
+    pub(crate) fn of(scheme: SchemeKind, nth: u32, number: u32) -> Self {
         let tongues: &[Tongue] = match scheme {
             SchemeKind::SharedSecret => &[
                 Tongue::PipelinesJson,
@@ -63,10 +65,10 @@ impl Habit {
                 &[Tongue::Platform, Tongue::Structured, Tongue::InjectedBare]
             }
         };
-        let pick = |n: usize| usize::try_from(nth).unwrap_or_default() % n;
+        let pick = |of: u32, n: usize| usize::try_from(of).unwrap_or_default() % n;
         Self {
-            tongue: tongues[pick(tongues.len())],
-            shape: [Shape::Device, Shape::Data, Shape::Flat][pick(3)],
+            tongue: tongues[pick(nth, tongues.len())],
+            shape: [Shape::Device, Shape::Data, Shape::Flat][pick(nth / 3 + number, 3)],
         }
     }
 }
@@ -224,5 +226,25 @@ fn fields(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_door_hears_every_dialect_in_every_shape() {
+        for n_doors in [1, 2, 3, 4] {
+            let heard = |scheme| {
+                let habits = (0..72).map(|nth| Habit::of(scheme, nth, nth * n_doors));
+                let mut habits: Vec<_> = habits.map(|habit| format!("{habit:?}")).collect();
+                habits.sort();
+                habits.dedup();
+                habits.len()
+            };
+            assert_eq!(heard(SchemeKind::SharedSecret), 12, "{n_doors} doors");
+            assert_eq!(heard(SchemeKind::HmacSha256), 9, "{n_doors} doors");
+        }
     }
 }
