@@ -26,3 +26,7 @@ CREATE TABLE IF NOT EXISTS projection_meta.offsets (
     updated_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (generation, topic, partition)
 ) WITH (fillfactor = 50);
+
+-- For operators: what is folded how far. Nothing here belongs to an organization, so `fleetlog_api` sees none of it.
+GRANT USAGE ON SCHEMA projection_meta TO fleetlog_operator;
+GRANT SELECT ON projection_meta.generations, projection_meta.offsets TO fleetlog_operator;

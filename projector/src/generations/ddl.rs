@@ -1,0 +1,250 @@
+//! The statements that make, activate and list generations. All run within a turn: see [`begin`].
+
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row, Transaction,
+    postgres::{PgDatabaseError, PgRow},
+    raw_sql,
+};
+
+use super::{Generation, GenerationError, Name, State};
+use crate::fold::FOLD_VERSION;
+
+const META: &str = include_str!("../../../migrations/projection/meta.sql");
+const TRUTH: &str = include_str!("../../../migrations/projection/truth.sql");
+const POLICIES: &str = include_str!("../../../migrations/projection/policies.sql");
+/// What schema `fleet` holds, in the order in which one needs the other.
+pub(super) const FLEET: [&str; 6] = [
+    include_str!("../../../migrations/projection/functions.sql"),
+    include_str!("../../../migrations/projection/views.sql"),
+    include_str!("../../../migrations/projection/views_history.sql"),
+    include_str!("../../../migrations/projection/views_overview.sql"),
+    include_str!("../../../migrations/projection/comments.sql"),
+    include_str!("../../../migrations/projection/grants.sql"),
+];
+
+/// A transaction in which nobody else changes generations. The key is ours alone within a database.
+pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, GenerationError> {
+    let mut turn = pool.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('fleetlog generations', 0))")
+        .execute(&mut *turn)
+        .await?;
+    // `IF NOT EXISTS` would be announced each time.
+    raw_sql("SET LOCAL client_min_messages = warning")
+        .execute(&mut *turn)
+        .await?;
+    Ok(turn)
+}
+
+pub(super) async fn install_within(connection: &mut PgConnection) -> Result<(), GenerationError> {
+    raw_sql(ADMIT).execute(&mut *connection).await?;
+    act_as_projector(connection).await?;
+    raw_sql(META).execute(&mut *connection).await?;
+    raw_sql("CREATE SCHEMA IF NOT EXISTS fleet")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whoever may not act as the projector, or find room for its schemas, grants that to itself if it may.
+/// Before Postgres 16, to be a member was to be able to act; since then it is a right of its own.
+const ADMIT: &str = "
+DO $$
+BEGIN
+    IF NOT (CASE WHEN current_setting('server_version_num')::integer < 160000
+                 THEN pg_has_role('fleetlog_projector', 'MEMBER')
+                 ELSE pg_has_role('fleetlog_projector', 'SET') END)
+    THEN
+        GRANT fleetlog_projector TO CURRENT_USER;
+    END IF;
+    IF NOT has_database_privilege('fleetlog_projector', current_database(), 'CREATE') THEN
+        EXECUTE format('GRANT CREATE ON DATABASE %I TO fleetlog_projector', current_database());
+    END IF;
+END
+$$";
+
+/// What is made from here to the end of the transaction belongs to the projector.
+pub(super) async fn act_as_projector(connection: &mut PgConnection) -> Result<(), GenerationError> {
+    raw_sql("SET LOCAL ROLE fleetlog_projector")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Names without a schema mean this generation's; temporary tables come last, so that none can stand in for them.
+async fn pin(connection: &mut PgConnection, name: &Name) -> Result<(), GenerationError> {
+    sqlx::query("SELECT set_config('search_path', $1, true)")
+        .bind(format!("{name}, pg_temp"))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn create_within(
+    connection: &mut PgConnection,
+    name: &Name,
+    state: State,
+) -> Result<(), GenerationError> {
+    let inserted = sqlx::query(
+        "
+        INSERT INTO projection_meta.generations (generation, state, fold_version)
+        VALUES ($1, $2, $3)
+        ON CONFLICT (generation) DO NOTHING
+        ",
+    )
+    .bind(name.to_string())
+    .bind(<&str>::from(state))
+    .bind(FOLD_VERSION)
+    .execute(&mut *connection)
+    .await?;
+    if inserted.rows_affected() == 0 {
+        return Err(GenerationError::Exists(name.to_string()));
+    }
+    raw_sql(AssertSqlSafe(format!("CREATE SCHEMA {name}")))
+        .execute(&mut *connection)
+        .await?;
+    pin(connection, name).await?;
+    raw_sql(TRUTH).execute(&mut *connection).await?;
+    raw_sql(POLICIES).execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn activate_within(
+    connection: &mut PgConnection,
+    name: &Name,
+) -> Result<(), GenerationError> {
+    // First, since only one may be active.
+    sqlx::query(
+        "UPDATE projection_meta.generations SET state = 'retired' WHERE state = 'active' AND generation <> $1",
+    )
+    .bind(name.to_string())
+    .execute(&mut *connection)
+    .await?;
+    let activated =
+        sqlx::query("UPDATE projection_meta.generations SET state = 'active' WHERE generation = $1")
+            .bind(name.to_string())
+            .execute(&mut *connection)
+            .await?;
+    if activated.rows_affected() == 0 {
+        return Err(GenerationError::NoSuchGeneration(name.to_string()));
+    }
+    replace_views(connection, name).await
+}
+
+/// Replaces the views in place where that can be, so that others' grants and views on them stay.
+pub(super) async fn replace_views(connection: &mut PgConnection, name: &Name) -> Result<(), GenerationError> {
+    raw_sql("SET LOCAL lock_timeout = '5s'")
+        .execute(&mut *connection)
+        .await?;
+    pin(connection, name).await?;
+
+    let mut attempt = connection.begin().await?;
+    match define_fleet(&mut attempt).await {
+        Ok(()) => attempt.commit().await?,
+        Err(error) if error.is_other_shape() => {
+            attempt.rollback().await?;
+            raw_sql(DROP_FLEET)
+                .execute(&mut *connection)
+                .await
+                .map_err(built_on)?;
+            define_fleet(connection).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    sqlx::query("SELECT set_config('fleetlog.generation', $1, true)")
+        .bind(name.to_string())
+        .execute(&mut *connection)
+        .await?;
+    raw_sql(DROP_LEFTOVERS).execute(connection).await?;
+    Ok(())
+}
+
+/// Postgres names in the detail what stands in the way.
+fn built_on(error: sqlx::Error) -> GenerationError {
+    let refused = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    match refused {
+        Some(refused) if refused.code() == "2BP01" => {
+            GenerationError::BuiltOn(refused.detail().unwrap_or_default().to_owned())
+        }
+        _ => error.into(),
+    }
+}
+
+async fn define_fleet(connection: &mut PgConnection) -> Result<(), GenerationError> {
+    for part in FLEET {
+        raw_sql(part).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Drops the views and functions of `fleet`, and fails if anything outside depends on them, naming it.
+const DROP_FLEET: &str = "
+DO $$
+DECLARE
+    dropped text;
+BEGIN
+    SELECT string_agg(format('fleet.%I', relname), ', ') INTO dropped
+      FROM pg_catalog.pg_class WHERE relnamespace = 'fleet'::regnamespace AND relkind = 'v';
+    IF dropped IS NOT NULL THEN
+        EXECUTE 'DROP VIEW ' || dropped;
+    END IF;
+    SELECT string_agg(oid::regprocedure::text, ', ') INTO dropped
+      FROM pg_catalog.pg_proc WHERE pronamespace = 'fleet'::regnamespace;
+    IF dropped IS NOT NULL THEN
+        EXECUTE 'DROP FUNCTION ' || dropped;
+    END IF;
+END
+$$";
+
+/// Drops views that this version no longer defines: they would go on showing another generation.
+const DROP_LEFTOVERS: &str = "
+DO $$
+DECLARE
+    dropped text;
+BEGIN
+    SELECT string_agg(DISTINCT format('fleet.%I', v.relname), ', ') INTO dropped
+      FROM pg_catalog.pg_class v
+      JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.oid
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                                 AND d.refclassid = 'pg_class'::regclass
+      JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
+      JOIN projection_meta.generations g ON g.generation = t.relnamespace::regnamespace::text
+     WHERE v.relnamespace = 'fleet'::regnamespace
+       AND g.generation <> current_setting('fleetlog.generation');
+    IF dropped IS NOT NULL THEN
+        EXECUTE 'DROP VIEW ' || dropped;
+    END IF;
+END
+$$";
+
+pub(super) async fn select_generations(
+    connection: &mut PgConnection,
+) -> Result<Vec<Generation>, GenerationError> {
+    let rows = sqlx::query(
+        "
+        SELECT generation, state, fold_version, log_id, partitions, created_at
+          FROM projection_meta.generations
+         ORDER BY length(generation), generation
+        ",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(generation_of).collect()
+}
+
+fn generation_of(row: &PgRow) -> Result<Generation, GenerationError> {
+    let generation: String = row.try_get("generation")?;
+    let state: String = row.try_get("state")?;
+    let Ok(known) = state.parse() else {
+        return Err(GenerationError::Unreadable { generation, state });
+    };
+    Ok(Generation {
+        generation,
+        state: known,
+        fold_version: row.try_get("fold_version")?,
+        log_id: row.try_get("log_id")?,
+        partitions: row.try_get("partitions")?,
+        created_at: row.try_get("created_at")?,
+    })
+}
