@@ -26,6 +26,9 @@ use crate::{
     topics::{self, TopicsError},
 };
 
+/// How long a broker may take to say where a topic's partitions are.
+const ACQUAINT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Appends events. Copies share one connection, and what is known of its health.
 #[derive(Clone)]
 pub struct Appender(Arc<Shared>);
@@ -314,7 +317,8 @@ impl Live {
             client: "appender",
             pulse: pulse.clone(),
         };
-        let producer = config.appending(append_timeout).create_with_context(watch)?;
+        let producer: FutureProducer<_> = config.appending(append_timeout).create_with_context(watch)?;
+        acquaint(producer.clone(), config)?;
         Ok(Self { producer, pulse })
     }
 
@@ -333,6 +337,23 @@ impl fmt::Debug for Appender {
             .field("n_in_flight", &self.live().producer.in_flight_count())
             .finish_non_exhaustive()
     }
+}
+
+/// Makes the topics known to the producer, in the background.
+///
+/// It keeps asking about topics it knows, which is how a broker that is connected but silent is noticed without
+/// traffic; and the first append need not wait to learn where its partition is.
+fn acquaint(producer: FutureProducer<Watch>, config: &LogConfig) -> Result<(), KafkaFault> {
+    let names = topics::TOPICS.map(|topic| config.topic(topic));
+    let ask = move || {
+        for name in names {
+            if let Err(error) = producer.client().fetch_metadata(Some(&name), ACQUAINT_TIMEOUT) {
+                tracing::debug!(%error, "the topic {name} is not known to the producer");
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("log-acquaint".to_owned());
+    thread.spawn(ask).map(drop).map_err(|_| KafkaFault::NoThread)
 }
 
 fn headers(record: &Record) -> OwnedHeaders {
