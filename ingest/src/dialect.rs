@@ -17,7 +17,7 @@ use schema::{Body, Claimant, ExternalId, IntegrationId, Micros, ProviderDevice, 
 use strum::IntoStaticStr;
 
 pub(crate) use self::reader::Reader;
-use crate::{error::Rejection, payload::resembles_json};
+use crate::error::Rejection;
 
 /// The dialect of a delivery: metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
@@ -269,20 +269,6 @@ fn same_path(one: &str, other: &str) -> bool {
 
 fn foreign_json() -> Unread {
     Unread::whole(UnreadReason::Unrecognized, "JSON of no dialect that is known")
-}
-
-fn unrecognized(body: &[u8]) -> Unread {
-    if resembles_json(body) {
-        Unread::whole(
-            UnreadReason::MalformedJson,
-            "the body begins like JSON, but is none",
-        )
-    } else {
-        Unread::whole(
-            UnreadReason::Unrecognized,
-            "the body is of no dialect that is known",
-        )
-    }
 }
 
 /// The device that a body names, by id if it can.

@@ -11,7 +11,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schema::{Fields, Micros, RawJson};
 use serde_json::Value;
 
-pub(crate) use headers::{content_type, has_context, hearsay};
+pub(crate) use headers::hearsay;
 pub(crate) use structured::{CloudEvent, Data, looks_structured};
 
 /// What the context of an event says.

@@ -89,6 +89,11 @@ fn json_text(bytes: &[u8]) -> Option<&str> {
     serde_json::from_str::<&RawValue>(text).ok().map(RawValue::get)
 }
 
+/// Whether a media type is one of JSON.
+pub(crate) fn names_json(media_type: &str) -> bool {
+    coding(media_type) == Coding::Json
+}
+
 /// Whether bytes begin as a JSON object or array does, so that they were probably meant as one.
 pub(crate) fn resembles_json(bytes: &[u8]) -> bool {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());

@@ -13,10 +13,10 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> String {
 }
 
 fn new() -> String {
-    let trace = Uuid::new_v4().simple();
-    // Never all zero, since a version is written into every random UUID.
-    let span = Uuid::new_v4().as_u64_pair().0;
-    format!("00-{trace}-{span:016x}-00")
+    let trace = Uuid::new_v4();
+    // Never all zero, since a version is written into the upper half of every random UUID; one draw does for both.
+    let (span, _) = trace.as_u64_pair();
+    format!("00-{}-{span:016x}-00", trace.simple())
 }
 
 /// Version 00: `00-<32 hexadecimal digits>-<16>-<2>` in lower case, neither id all zero.

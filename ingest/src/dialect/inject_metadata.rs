@@ -28,14 +28,22 @@ pub(super) struct Wrapped<'a> {
 impl<'a> Wrapped<'a> {
     /// Recognizes a wrapped payload by its data and device id.
     pub(super) fn read(object: &Object<'a>) -> Option<Self> {
+        let data = object.get("data")?;
+        let device = object.text_or_number(&["device_id"])?;
+        let project = object.text(&["project_id"]);
         let time = object.get("timestamp").and_then(instant);
-        // A time that cannot be read is not dropped: it stays with whatever else there is.
-        let taken = ["data", "device_id", "project_id"];
-        let rest = object.without(|_, name| taken.contains(&name) || (name == "timestamp" && time.is_some()));
+        // What cannot be read is not dropped: it stays with whatever else there is.
+        let taken = [
+            object.position("data"),
+            object.position("device_id"),
+            object.position("project_id").filter(|_| project.is_some()),
+            object.position("timestamp").filter(|_| time.is_some()),
+        ];
+        let rest = object.without(|index, _| taken.contains(&Some(index)));
         Some(Self {
-            data: object.get("data")?,
-            device: object.text_or_number(&["device_id"])?,
-            project: object.text(&["project_id"]),
+            data,
+            device,
+            project,
             time,
             rest,
         })
@@ -63,11 +71,11 @@ pub(super) fn statement(reader: &Reader<'_>, wrapped: &Wrapped<'_>) -> Result<St
         .map_err(|_| Unread::whole(UnreadReason::InvalidDevice, "the device's id is malformed"))?;
     let envelope = Envelope {
         subject: wrapped.project.clone(),
-        ..Envelope::default()
+        ..reader.beside().clone()
     };
     let payload = Payload::Json(Cow::Borrowed(wrapped.data.get()));
     let mut statement = golioth_pipelines::said(reader, &envelope, device, "/", payload);
-    statement.claimed = wrapped.time.or(statement.claimed);
+    statement.claimed = envelope.time.or(wrapped.time).or(statement.claimed);
     if let (Body::ReadingReceived(reading), Some(rest)) = (&mut statement.body, &wrapped.rest) {
         reading.extra = payload_extra(rest);
     }

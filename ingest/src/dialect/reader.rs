@@ -6,21 +6,23 @@ use schema::{ExternalId, IntegrationId, Micros};
 use serde_json::value::RawValue;
 
 use super::{
-    BATCH_STEP, Dialect, Heard, Meaning, Misread, Signed, Unread, cloudevents, foreign_json,
-    golioth_pipelines, inject_metadata, platform, unrecognized,
+    BATCH_STEP, Dialect, Heard, Meaning, Misread, Signed, Unread, UnreadReason, cloudevents, foreign_json,
+    golioth_pipelines, inject_metadata, platform,
 };
 use crate::{
     authenticate::MESSAGE_ID,
     delivery::{Trust, Verified},
     envelope::{self, Envelope},
     error::{Doubt, Rejection},
-    payload::{Object, Payload},
+    payload::{Object, Payload, names_json, resembles_json},
 };
 
 /// A delivery as its readers see it.
 pub(crate) struct Reader<'d> {
-    pub(super) delivery: &'d Verified<'d>,
+    delivery: &'d Verified<'d>,
     message_id: Option<Cow<'d, str>>,
+    /// What believed headers say beside the body; nothing where headers are hearsay.
+    beside: Envelope<'d>,
 }
 
 impl<'d> Reader<'d> {
@@ -33,9 +35,10 @@ impl<'d> Reader<'d> {
                 let reader = Self {
                     delivery,
                     message_id: message_id.filter(|id| !id.is_empty()).map(Cow::Borrowed),
+                    beside: Envelope::from_headers(headers)?,
                 };
                 // A device chooses the body and its media type; whoever knows the secret chooses the headers.
-                if envelope::has_context(headers) {
+                if reader.beside.has_context() {
                     return reader.by_headers(body);
                 }
                 reader.by_content(body, |_| Ok(()))
@@ -44,6 +47,7 @@ impl<'d> Reader<'d> {
                 let reader = Self {
                     delivery,
                     message_id: message_id.as_deref().map(Cow::Borrowed),
+                    beside: Envelope::default(),
                 };
                 let unsigned = Rejection::Unauthorized(Doubt::UnsignedEnvelope);
                 let hearsay = envelope::hearsay(headers).map_err(|_| unsigned.clone())?;
@@ -58,14 +62,14 @@ impl<'d> Reader<'d> {
 
     /// The headers say what it is.
     fn by_headers(&self, body: &'d [u8]) -> Result<Heard, Rejection> {
-        let envelope = Envelope::from_headers(self.delivery.headers())?;
+        let envelope = &self.beside;
         let kind = envelope.required_kind()?;
         match Meaning::of(kind) {
             Meaning::Stream(path) => {
                 let payload = Payload::decode(envelope.content_type.as_deref(), Cow::Borrowed(body));
                 let source = envelope.required_source()?;
                 let device = ExternalId::new(source).map_err(|_| Envelope::source_is_no_device())?;
-                let statement = golioth_pipelines::statement(self, &envelope, device, path, payload);
+                let statement = golioth_pipelines::statement(self, envelope, device, path, payload);
                 Heard::of(
                     Dialect::GoliothPipelines,
                     statement.map(|statement| vec![statement]),
@@ -76,8 +80,8 @@ impl<'d> Reader<'d> {
                 let read = text
                     .as_deref()
                     .and_then(Object::parse)
-                    .ok_or_else(|| Misread::from(unrecognized(body)))
-                    .and_then(|object| platform::statements(self, &envelope, occurrence, &object));
+                    .ok_or_else(|| Misread::from(self.unrecognized(body)))
+                    .and_then(|object| platform::statements(self, envelope, occurrence, &object));
                 Heard::of(Dialect::Platform, read)
             }
             meaning @ (Meaning::Legacy | Meaning::Reserved | Meaning::Unknown) => {
@@ -95,7 +99,7 @@ impl<'d> Reader<'d> {
         let text = Payload::recognize(body);
         let Some(text) = text.as_deref() else {
             check(None)?;
-            return Ok(Heard::unread(unrecognized(body)));
+            return Ok(Heard::unread(self.unrecognized(body)));
         };
         if let Some(object) = Object::parse(text) {
             return self.by_object(&object, check);
@@ -126,10 +130,9 @@ impl<'d> Reader<'d> {
         }
         if let Some(occurrence) = platform::occurrence(object) {
             check(Some(platform::signed(object)))?;
-            let envelope = Envelope::default();
             return Heard::of(
                 Dialect::Platform,
-                platform::statements(self, &envelope, occurrence, object),
+                platform::statements(self, &self.beside, occurrence, object),
             );
         }
         if let Some(wrapped) = inject_metadata::Wrapped::read(object) {
@@ -180,6 +183,25 @@ impl<'d> Reader<'d> {
             }
         }
         Ok(heard)
+    }
+
+    /// What believed headers say beside the body.
+    pub(super) fn beside(&self) -> &Envelope<'d> {
+        &self.beside
+    }
+
+    fn unrecognized(&self, body: &[u8]) -> Unread {
+        if resembles_json(body) || self.beside.content_type.as_deref().is_some_and(names_json) {
+            Unread::whole(
+                UnreadReason::MalformedJson,
+                "the body is meant as JSON, but is none",
+            )
+        } else {
+            Unread::whole(
+                UnreadReason::Unrecognized,
+                "the body is of no dialect that is known",
+            )
+        }
     }
 
     pub(super) fn integration(&self) -> IntegrationId {

@@ -350,6 +350,32 @@ fn types_in_headers_that_nobody_reads_are_dead_letters(#[case] kind: &str, #[cas
 }
 
 #[test]
+fn believed_headers_say_id_and_time_of_a_body_that_says_the_rest() {
+    let sent = || {
+        Sent::with_secret(r#"{"data":1,"device_id":"d1"}"#)
+            .header("ce-id", "7")
+            .header("ce-time", "2026-05-31T12:00:00Z")
+    };
+    let event = sent().event();
+    assert_eq!(event.at.to_string(), "2026-05-31T12:00:00.000000Z");
+    assert_eq!(event.id, sent().event().id);
+}
+
+#[test]
+fn what_is_meant_as_json_but_is_none_is_told_apart() {
+    let sent = |media_type| Sent::with_secret("no JSON {").header("content-type", media_type);
+    assert_eq!(sent("application/json").letter().reason, "malformed_json");
+    assert_eq!(sent("text/plain").letter().reason, "unrecognized");
+}
+
+#[test]
+fn an_unsigned_media_type_changes_nothing_that_is_kept() {
+    let sent = |media_type| Sent::signed(WRAPPED).header("content-type", media_type);
+    let (one, other) = (sent("application/json").event(), sent("image/png").event());
+    assert_eq!((one.id, one.body), (other.id, other.body));
+}
+
+#[test]
 fn a_dead_letter_keeps_the_envelope_and_no_credential() {
     let letter = Sent::with_secret("?")
         .header("content-type", "text/plain")

@@ -56,13 +56,6 @@ impl Attribute {
     }
 }
 
-/// Whether the headers try to say what the delivery is or of whom.
-pub(crate) fn has_context(headers: &HeaderMap) -> bool {
-    [ID, SOURCE, SUBJECT, TYPE]
-        .iter()
-        .any(|attribute| headers.contains_key(attribute.header))
-}
-
 /// What unsigned headers say of device, project and type, in this order, or that it cannot be read.
 pub(crate) fn hearsay(headers: &HeaderMap) -> Result<[Option<Cow<'_, str>>; 3], Rejection> {
     Ok([SOURCE.read(headers)?, SUBJECT.read(headers)?, TYPE.read(headers)?])
@@ -99,6 +92,11 @@ impl<'h> Envelope<'h> {
         Ok(envelope)
     }
 
+    /// Whether it tries to say what the delivery is or of whom.
+    pub(crate) fn has_context(&self) -> bool {
+        self.source.is_some() || self.subject.is_some() || self.kind.is_some()
+    }
+
     /// The source; without one there is no device.
     pub(crate) fn required_source(&self) -> Result<&str, Rejection> {
         self.source.as_deref().ok_or(Rejection::MalformedEnvelope {
@@ -125,7 +123,7 @@ impl<'h> Envelope<'h> {
 }
 
 /// The media type that a request names, hint or not.
-pub(crate) fn content_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+fn content_type(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let value = headers.get(CONTENT_TYPE)?;
     let value = String::from_utf8_lossy(value.as_bytes());
     Some(value).filter(|value| !value.trim().is_empty())

@@ -14,6 +14,9 @@ pub(super) struct Report {
     pub(super) time: Option<Micros>,
 }
 
+/// Most packages of one payload that are read; the payload, which is kept, has the others too.
+const MOST_PACKAGES: usize = 256;
+
 /// The package of reports that name none.
 const MAIN: &str = "main";
 
@@ -32,7 +35,7 @@ pub(super) fn reports(shown: &Shown<'_>) -> Vec<Report> {
     let update = shown
         .object("metadata")
         .and_then(|metadata| metadata.object("update"));
-    for (package, value) in update.iter().flat_map(Object::members) {
+    for (package, value) in update.iter().flat_map(Object::members).take(MOST_PACKAGES) {
         if let Some(object) = Object::parse(value.get()) {
             reports.extend(report(&object, Some(package)));
         }

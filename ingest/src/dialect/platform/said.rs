@@ -1,6 +1,6 @@
 //! What one payload says, statement by statement.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ptr};
 
 use schema::{
     ActivityObserved, Body, Claimant, ConnectionChanged, ConnectionState, Disappearance, Evidence, Extra,
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{LAST_SEEN, Occurrence, Shown, TIMES, firmware};
 use crate::{
     dialect::{Reader, Statement, inject_metadata::payload_extra},
-    envelope::{Envelope, content_type},
+    envelope::Envelope,
     payload::{Object, Payload, Readings, instant},
 };
 
@@ -42,7 +42,7 @@ impl<'s, 'a> Said<'s, 'a> {
             body: Body::ActivityObserved(ActivityObserved::default()),
             source: envelope.source.clone().unwrap_or_default().into_owned(),
             sender_id: own_id.or_else(|| reader.sender_id(envelope)),
-            claimed: shown.instant(&TIMES).or(envelope.time),
+            claimed: envelope.time.or_else(|| shown.instant(&TIMES)),
             claimant: Claimant::Provider,
             self_timed: false,
             position: 0,
@@ -61,7 +61,7 @@ impl<'s, 'a> Said<'s, 'a> {
             shown,
             template,
             received: reader.received(),
-            content_type: content_type(reader.delivery.headers()).map(Cow::into_owned),
+            content_type: envelope.content_type.clone().map(Cow::into_owned),
             time_field: reader.time_field(),
             extensions,
             extra: extra.unwrap_or_default(),
@@ -154,10 +154,15 @@ impl<'s, 'a> Said<'s, 'a> {
         let telemetry = self.shown.get(&["telemetry"]);
         let data = telemetry.or_else(|| top.get("data"));
         // What the reading holds byte for byte is not kept twice.
-        let rest = match data {
-            Some(data) => top.without(|_, name| top.get(name).is_some_and(|value| value.get() == data.get())),
-            None => None,
+        let kept = |name: &str| {
+            let is_kept = top
+                .get(name)
+                .zip(data)
+                .is_some_and(|(value, data)| ptr::eq(value, data));
+            top.position(name).filter(|_| is_kept)
         };
+        let kept = [kept("telemetry"), kept("data")];
+        let rest = data.and_then(|_| top.without(|index, _| kept.contains(&Some(index))));
         let whole = || top.without(|_, _| false).unwrap_or_else(|| "{}".to_owned());
         let text = data.map_or_else(|| Cow::Owned(whole()), |data| Cow::Borrowed(data.get()));
 
