@@ -1,6 +1,6 @@
 //! Why a delivery is refused: what happened, whose fault it is, and whether sending it again can help.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -30,13 +30,10 @@ pub(crate) enum Rejection {
     #[error("header {header} {problem}")]
     MalformedEnvelope {
         /// The header's name.
-        header: &'static str,
+        header: Cow<'static, str>,
         /// What is wrong with it, as the end of a sentence.
         problem: &'static str,
     },
-    /// A sender's own header is malformed.
-    #[error("a CloudEvents extension header is not percent-encoded UTF-8")]
-    MalformedExtension,
     /// It names another project than the integration is bound to.
     #[error("the delivery names a project that this integration is not bound to")]
     OtherProject,
@@ -155,7 +152,7 @@ impl Rejection {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Unauthorized(doubt) => doubt.into(),
-            Self::MalformedEnvelope { .. } | Self::MalformedExtension => "malformed_envelope",
+            Self::MalformedEnvelope { .. } => "malformed_envelope",
             Self::OtherProject => "other_project",
             Self::NoProject => "no_project",
             Self::TooLarge { .. } => "too_large",
@@ -200,7 +197,6 @@ impl Rejection {
             Self::Busy | Self::RegistryUnavailable | Self::LogUnavailable => Some(COME_AGAIN),
             Self::Unauthorized(_)
             | Self::MalformedEnvelope { .. }
-            | Self::MalformedExtension
             | Self::OtherProject
             | Self::NoProject
             | Self::TooLarge { .. }
@@ -230,10 +226,9 @@ impl ResponseError for Rejection {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::MalformedEnvelope { .. }
-            | Self::MalformedExtension
-            | Self::BodyIncomplete
-            | Self::MalformedOrigin => StatusCode::BAD_REQUEST,
+            Self::MalformedEnvelope { .. } | Self::BodyIncomplete | Self::MalformedOrigin => {
+                StatusCode::BAD_REQUEST
+            }
             Self::OtherProject | Self::NoProject => StatusCode::FORBIDDEN,
             Self::TooLarge { .. } | Self::UnpackedTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -301,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn a_problem_says_which_header_is_wrong() {
         let (_, problem) = answer(Rejection::MalformedEnvelope {
-            header: "Ce-Source",
+            header: Cow::Borrowed("Ce-Source"),
             problem: "is missing",
         })
         .await;

@@ -26,6 +26,8 @@ pub async fn run(
     watch_log(&health, appender.clone());
     watch_registry(&health, registry.clone());
 
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "taking deliveries at {address}");
     let workers = config.workers.get();
     let shutdown_seconds = config.shutdown_timeout.as_secs();
     let keep_alive = config.keep_alive;

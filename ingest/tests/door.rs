@@ -266,6 +266,37 @@ async fn each_refusal_has_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_far_over_the_limit_is_refused_in_words() {
+    let door = open(integration(SchemeKind::SharedSecret), true, |_| {});
+    let answer = door.post("", &" ".repeat(3 * 262_144)).await;
+    assert_eq!(
+        (answer.status, answer.json["reason"].as_str()),
+        (413, Some("too_large"))
+    );
+    assert_eq!(door.post("", &" ".repeat(262_144)).await.status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_at_shutdown_is_answered() {
+    let door = open(integration(SchemeKind::SharedSecret), true, |_| {});
+    let mut open = TcpStream::connect(door.address).await.expect("the door is open");
+    let request = golioth("", r#"{"temp":32}"#);
+    let (first, rest) = request.split_at(request.len() - 5);
+    open.write_all(first.as_bytes()).await.expect("it is taken");
+    // Another delivery proves that the first one's head was read meanwhile.
+    assert_eq!(door.post("", "1").await.status, 202);
+
+    door.stop.cancel();
+    while TcpStream::connect(door.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    open.write_all(rest.as_bytes()).await.expect("it is still taken");
+    let mut answer = String::new();
+    open.read_to_string(&mut answer).await.expect("it is answered");
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_believed_learns_nothing() {
     let door = open(integration(SchemeKind::SharedSecret), true, |_| {});
     let genuine = golioth("", "{}");

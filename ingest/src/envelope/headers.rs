@@ -41,7 +41,7 @@ impl Attribute {
     /// Its value; an empty one is none.
     fn read(self, headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Rejection> {
         let malformed = |problem| Rejection::MalformedEnvelope {
-            header: self.shown,
+            header: Cow::Borrowed(self.shown),
             problem,
         };
         let mut values = headers.get_all(self.header);
@@ -66,7 +66,7 @@ impl<'h> Envelope<'h> {
     pub(crate) fn from_headers(headers: &'h HeaderMap) -> Result<Self, Rejection> {
         let time = match TIME.read(headers)? {
             Some(text) => Some(text.parse::<Micros>().map_err(|_| Rejection::MalformedEnvelope {
-                header: TIME.shown,
+                header: Cow::Borrowed(TIME.shown),
                 problem: "is no RFC 3339 time between the years 1 and 9999",
             })?),
             None => None,
@@ -85,7 +85,10 @@ impl<'h> Envelope<'h> {
                 continue;
             };
             if !is_carried_elsewhere(name) {
-                let value = decode(value.as_bytes()).ok_or(Rejection::MalformedExtension)?;
+                let value = decode(value.as_bytes()).ok_or_else(|| Rejection::MalformedEnvelope {
+                    header: Cow::Owned(format!("Ce-{name}")),
+                    problem: "is not percent-encoded UTF-8",
+                })?;
                 envelope.extensions.insert(name.to_owned(), text(&value));
             }
         }
@@ -100,7 +103,7 @@ impl<'h> Envelope<'h> {
     /// The source; without one there is no device.
     pub(crate) fn required_source(&self) -> Result<&str, Rejection> {
         self.source.as_deref().ok_or(Rejection::MalformedEnvelope {
-            header: SOURCE.shown,
+            header: Cow::Borrowed(SOURCE.shown),
             problem: "is missing",
         })
     }
@@ -108,7 +111,7 @@ impl<'h> Envelope<'h> {
     /// The refusal of a source that names no device.
     pub(crate) fn source_is_no_device() -> Rejection {
         Rejection::MalformedEnvelope {
-            header: SOURCE.shown,
+            header: Cow::Borrowed(SOURCE.shown),
             problem: "is no device id: it has 1 to 256 bytes and no control characters",
         }
     }
@@ -116,7 +119,7 @@ impl<'h> Envelope<'h> {
     /// The type; with a context but without a type nobody knows what it is the context of.
     pub(crate) fn required_kind(&self) -> Result<&str, Rejection> {
         self.kind.as_deref().ok_or(Rejection::MalformedEnvelope {
-            header: TYPE.shown,
+            header: Cow::Borrowed(TYPE.shown),
             problem: "is missing",
         })
     }
@@ -211,6 +214,9 @@ mod tests {
                 .to_string()
                 .starts_with("header Ce-Time is no RFC 3339 time")
         );
+
+        let refused = Envelope::from_headers(&headers(&[("ce-foo", b"%C0%A0")])).unwrap_err();
+        assert_eq!(refused.to_string(), "header Ce-foo is not percent-encoded UTF-8");
 
         let refused = Envelope::from_headers(&headers(&[("ce-type", b"%C0%A0")])).unwrap_err();
         assert_eq!(refused.to_string(), "header Ce-Type is not percent-encoded UTF-8");
