@@ -2,17 +2,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::anyhow;
 use schema::{
     Body, Event, Extra, Fields, IntegrationChanged, IntegrationId, OrganizationId, RawJson, Subject,
 };
 use serde_json::Value;
-use stream::{Appender, LogConfig, Position};
+use stream::{Appender, Position};
 
 use crate::{
     clock,
     config::KafkaArgs,
     decided::{self, Concern},
+    failure::Failure,
 };
 
 /// How long a command waits for its trace to be kept. The registry is the truth; the trail may miss what was done
@@ -34,14 +34,14 @@ pub(crate) struct Change<'a> {
 pub(crate) async fn keep(kafka: &KafkaArgs, change: Change<'_>) {
     let what = change.what.to_owned();
     let kept = tokio::time::timeout(PATIENCE, append(kafka, change)).await;
-    if let Err(error) = kept.unwrap_or_else(|_| Err(anyhow!("no answer within {PATIENCE:?}"))) {
-        eprintln!("fleetlog: done, but the event log does not hold it ({what}): {error:#}");
+    let late = || Failure::unavailable(format!("no answer within {PATIENCE:?}"));
+    if let Err(failure) = kept.unwrap_or_else(|_| Err(late())) {
+        eprintln!("fleetlog: done, but the event log does not hold it ({what}): {failure}");
     }
 }
 
-async fn append(kafka: &KafkaArgs, change: Change<'_>) -> anyhow::Result<Position> {
-    let config = kafka.log_if_given().map_err(|failure| anyhow!("{failure}"))?;
-    let config: LogConfig = config.ok_or_else(|| anyhow!("KAFKA_BROKERS is not set"))?;
+async fn append(kafka: &KafkaArgs, change: Change<'_>) -> Result<Position, Failure> {
+    let config = kafka.log()?;
     let log = stream::topics::identify(&config).await?;
     let appender = Appender::to_log(&config, log, PATIENCE)?;
     Ok(appender.append(&event(&change)).await?)

@@ -45,17 +45,10 @@ pub(crate) struct KafkaArgs {
 }
 
 impl KafkaArgs {
-    /// The log's place; it has to be given.
+    /// The log's place.
     pub(crate) fn log(&self) -> Result<LogConfig, Failure> {
-        self.log_if_given()?
-            .ok_or_else(|| Failure::usage("--kafka-brokers or KAFKA_BROKERS is needed"))
-    }
-
-    /// The log's place, for commands that can do without.
-    pub(crate) fn log_if_given(&self) -> Result<Option<LogConfig>, Failure> {
-        let Some(brokers) = self.brokers.clone().filter(|brokers| !brokers.is_empty()) else {
-            return Ok(None);
-        };
+        let given = self.brokers.clone().filter(|brokers| !brokers.is_empty());
+        let brokers = given.ok_or_else(|| Failure::usage("--kafka-brokers or KAFKA_BROKERS is needed"))?;
         let mut properties = Vec::new();
         if let Some(file) = &self.kafka_properties_file {
             properties = parse_properties(&door::read_bounded(file)?, '\n')
@@ -66,12 +59,12 @@ impl KafkaArgs {
             let text = text.expose_secret().replace('\n', ",");
             properties.extend(parse_properties(&text, ',').context("FLEETLOG_KAFKA_PROPERTIES")?);
         }
-        Ok(Some(LogConfig {
+        Ok(LogConfig {
             brokers,
             prefix: self.topic_prefix.clone(),
             single_broker: self.single_broker,
             properties,
-        }))
+        })
     }
 }
 

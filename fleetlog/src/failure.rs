@@ -69,9 +69,24 @@ impl Failure {
             Self::Unavailable(error) => (5, error),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
-        eprintln!("fleetlog: {error:#}");
+        eprintln!("fleetlog: {}", told(error));
         ExitCode::from(code)
     }
+}
+
+/// An error and what it comes from. Many errors repeat their cause in their own words: then once is enough.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
 }
 
 impl fmt::Display for Failure {
@@ -81,7 +96,7 @@ impl fmt::Display for Failure {
             | Self::Usage(error)
             | Self::NotFound(error)
             | Self::Refused(error)
-            | Self::Unavailable(error) => write!(f, "{error:#}"),
+            | Self::Unavailable(error) => f.write_str(&told(error)),
             Self::OutputClosed => f.write_str("the output is closed"),
         }
     }
@@ -159,15 +174,18 @@ impl From<io::Error> for Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        let reachable = matches!(
+        let answered = matches!(
             error,
             sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
         );
-        let error = anyhow::Error::from(error).context("PostgreSQL");
-        if reachable {
-            Self::Failed(error)
+        let timed_out = matches!(error, sqlx::Error::PoolTimedOut);
+        let error = anyhow::Error::from(error);
+        if answered {
+            Self::Failed(error.context("PostgreSQL"))
+        } else if timed_out {
+            Self::unavailable("PostgreSQL cannot be reached, or has no connection to spare")
         } else {
-            Self::Unavailable(error)
+            Self::Unavailable(error.context("PostgreSQL"))
         }
     }
 }
@@ -190,5 +208,20 @@ impl From<ControlError> for Failure {
                 Self::Failed(error.into())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        let error = anyhow!("no route").context("the broker is gone: no route");
+        assert_eq!(told(&error), "the broker is gone: no route");
+        let error = error.context("asking about topics");
+        assert_eq!(told(&error), "asking about topics: the broker is gone: no route");
     }
 }

@@ -17,7 +17,9 @@ mod output;
 mod parse;
 
 mod ingest_role;
+mod projector_role;
 mod roles;
+mod run;
 
 mod migrate;
 mod topics;
@@ -63,6 +65,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Ingest(Box<ingest_role::Ingest>),
+    Projector(Box<projector_role::Projector>),
+    Run(Box<run::Run>),
     Migrate(migrate::Migrate),
     #[command(subcommand)]
     Topics(topics::Topics),
@@ -87,6 +91,8 @@ impl Command {
     async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Ingest(command) => command.run().await,
+            Self::Projector(command) => command.run().await,
+            Self::Run(command) => command.run().await,
             Self::Migrate(command) => command.run().await,
             Self::Topics(command) => command.run().await,
             Self::Organization(command) => command.run().await,

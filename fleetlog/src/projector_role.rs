@@ -1,0 +1,119 @@
+//! `fleetlog projector`: the fold.
+
+use std::{fs, net::SocketAddr, process, time::Duration};
+
+use clap::Args;
+use projector::Config;
+use secrecy::SecretString;
+use service::{Health, http};
+use stream::LogConfig;
+
+use crate::{
+    config::{self, KafkaArgs},
+    failure::Failure,
+    roles::{self, Role, RoleArgs},
+};
+
+/// How many connections a projector has: one writes, one looks.
+const CONNECTIONS: u32 = 4;
+
+/// Folds the event log into PostgreSQL, the only writer of what readers see there
+///
+/// Rows and positions commit together: killing it doubles nothing and loses nothing. Start several to share the
+/// partitions; when one ends, the others take over what it had.
+///
+/// Serves /health/live, /health/ready and /metrics (Prometheus). Stops cleanly on SIGTERM.
+#[derive(Args)]
+pub(crate) struct Projector {
+    /// Where to listen, for health and metrics alone
+    #[arg(
+        long,
+        env = "FLEETLOG_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8081"
+    )]
+    listen: SocketAddr,
+    #[command(flatten)]
+    fold: ProjectorArgs,
+    #[command(flatten)]
+    role: RoleArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+}
+
+/// What the fold is told, whichever process it is in.
+#[derive(Args)]
+#[command(next_help_heading = "Projector")]
+pub(crate) struct ProjectorArgs {
+    /// The database, as role fleetlog_projector
+    #[arg(
+        long,
+        env = "FLEETLOG_PROJECTOR_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    projector_database_url: SecretString,
+    /// Consumer group, whose members share the partitions [default: PREFIX.projector]
+    #[arg(long, env = "FLEETLOG_PROJECTOR_GROUP", value_name = "GROUP")]
+    group: Option<String>,
+    /// Most records of one transaction
+    #[arg(long, env = "FLEETLOG_BATCH_RECORDS", value_name = "N", default_value_t = Config::DEFAULT_MAX_RECORDS)]
+    batch_records: usize,
+    /// Longest wait for more records after the first
+    #[arg(long, env = "FLEETLOG_BATCH_WAIT", value_name = "D", default_value = "20ms", value_parser = humantime::parse_duration)]
+    batch_wait: Duration,
+    /// Longest pause between two tries while PostgreSQL or Kafka is away
+    #[arg(long, env = "FLEETLOG_MAX_PAUSE", value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
+    max_pause: Duration,
+    /// How long the transaction in flight may take when told to stop
+    #[arg(long, env = "FLEETLOG_STOP_WITHIN", value_name = "D", default_value = "10s", value_parser = humantime::parse_duration)]
+    stop_within: Duration,
+}
+
+impl Projector {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let mut role = self.role.begin("projector")?;
+        let listener = roles::bind(self.listen)?;
+        let health = role.health.clone();
+        self.fold.start(&mut role, &self.kafka, health)?;
+        let (health, metrics) = (role.health.clone(), role.metrics.clone());
+        role.tasks.start("health", |stop| {
+            http::serve(listener, health, metrics, stop.cancelled_owned())
+        });
+        role.run().await
+    }
+}
+
+impl ProjectorArgs {
+    /// Starts the fold as a task of a role. It waits for Kafka and PostgreSQL, and says so in `health`.
+    pub(crate) fn start(&self, role: &mut Role, kafka: &KafkaArgs, health: Health) -> Result<(), Failure> {
+        let log = kafka.log()?;
+        let pool = config::pool(&self.projector_database_url, "fleetlog projector", CONNECTIONS)?;
+        let config = self.config(&log);
+        role.tasks.start("projector", |stop| {
+            projector::run(config, log, pool, health, stop)
+        });
+        Ok(())
+    }
+
+    fn config(&self, log: &LogConfig) -> Config {
+        let group = self.group.clone();
+        Config {
+            group: group.unwrap_or_else(|| format!("{}.projector", log.prefix)),
+            owner: owner(),
+            max_records: self.batch_records,
+            max_wait: self.batch_wait,
+            max_pause: self.max_pause,
+            stop_within: self.stop_within,
+        }
+    }
+}
+
+/// Host and process, for people.
+fn owner() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "unknown" } else { host };
+    format!("{host}/{}", process::id())
+}
