@@ -90,7 +90,10 @@ impl Stack {
             ("KAFKA_BROKERS", brokers.clone()),
             ("FLEETLOG_TOPIC_PREFIX", name.clone()),
             ("FLEETLOG_SINGLE_BROKER", "true".to_owned()),
-            ("FLEETLOG_SEALING_KEY", hex::encode([7_u8; 32])),
+            (
+                "FLEETLOG_SEALING_KEY",
+                (10..42).map(|byte: u8| format!("{byte:02x}")).collect(),
+            ),
             ("FLEETLOG_ADMIN_DATABASE_URL", admin_url.clone()),
             ("FLEETLOG_PROJECTOR_DATABASE_URL", in_role("projector")),
             ("FLEETLOG_CONTROL_DATABASE_URL", in_role("ingest")),
