@@ -61,6 +61,8 @@ struct State {
     news: VecDeque<Delivery>,
     /// What is read, and the offset expected next from Kafka.
     next: BTreeMap<Place, i64>,
+    /// Where the thread shall start over.
+    restart: Option<BTreeMap<Place, i64>>,
     /// The offset to be handed out next.
     handed: BTreeMap<Place, i64>,
     /// The offset after the last record there is, as far as is known.
@@ -140,12 +142,9 @@ impl Inbox {
     /// What was assigned is not ours any more. Returns the places that were read.
     pub(crate) fn revoked(&self) -> Vec<Place> {
         let mut state = self.state();
-        let read = std::mem::take(&mut state.next).into_keys().collect();
-        state.handed.clear();
+        let read = std::mem::take(&mut state.handed).into_keys().collect();
         state.ends.clear();
-        state.records.clear();
-        state.n_bytes = 0;
-        state.parked = false;
+        state.forget();
         if let Some(partitions) = state.assigned.take() {
             if let Some(Delivery::Assigned(_)) = state.news.back() {
                 // Nobody has heard of it yet.
@@ -159,7 +158,8 @@ impl Inbox {
         read
     }
 
-    /// Starts what was assigned last, by `assign` with the positions to start at, unless it was revoked meanwhile.
+    /// Starts what was assigned last, by `assign` with the positions to start at, unless it was revoked meanwhile. What
+    /// was started already is left to the thread to start over.
     pub(crate) fn start_assigned(
         &self,
         given: &[Position],
@@ -182,7 +182,27 @@ impl Inbox {
                 positions.insert((topic, *partition), position.offset);
             }
         }
-        state.start(positions, assign)
+        if state.next.is_empty() && state.restart.is_none() {
+            return state.start(positions, assign);
+        }
+        // The thread may hold a record of the earlier start at this moment; it must not be taken for one of the later.
+        state.forget();
+        state.handed.clone_from(&positions);
+        state.restart = Some(positions);
+        self.drained.notify_one();
+        Ok(())
+    }
+
+    /// Starts over, by `assign`, if that was asked for.
+    pub(crate) fn start_over(&self, assign: impl FnOnce(&BTreeMap<Place, i64>) -> Result<(), ReadError>) {
+        let mut state = self.state();
+        if let Some(positions) = state.restart.take()
+            && let Err(error) = state.start(positions, assign)
+        {
+            state.fail(error);
+            drop(state);
+            self.filled.notify_one();
+        }
     }
 
     /// Starts reading at these positions, without an assignment.
@@ -209,13 +229,15 @@ impl Inbox {
                 .is_some_and(|next| position.offset >= *next)
     }
 
-    /// Takes a record that is expected.
+    /// Takes a record, if it is still expected.
     pub(crate) fn put(&self, read: Read, n_bytes: usize) {
         let mut state = self.state();
         let place = (read.position.topic, read.position.partition);
         let after = read.position.offset + 1;
-        // A revocation cannot come in between: it is told by the thread that puts.
-        state.next.insert(place, after);
+        match state.next.get_mut(&place) {
+            Some(next) if after > *next => *next = after,
+            _ => return,
+        }
         let end = state.ends.entry(place).or_insert(after);
         *end = after.max(*end);
         let n_bytes = n_bytes + RECORD_OVERHEAD_BYTES;
@@ -380,9 +402,19 @@ impl State {
         assign: impl FnOnce(&BTreeMap<Place, i64>) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         assign(&positions)?;
+        self.forget();
         self.handed.clone_from(&positions);
         self.next = positions;
         Ok(())
+    }
+
+    /// Nothing is read, and nothing that was is handed out.
+    fn forget(&mut self) {
+        self.next.clear();
+        self.restart = None;
+        self.records.clear();
+        self.n_bytes = 0;
+        self.parked = false;
     }
 
     fn fail(&mut self, error: ReadError) {
@@ -409,160 +441,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{RawRecord, Undecodable};
-
-    const BOTH: [Topic; 2] = [Topic::Events, Topic::Readings];
-
-    fn position(topic: Topic, partition: i32, offset: i64) -> Position {
-        Position {
-            topic,
-            partition,
-            offset,
-        }
-    }
-
-    fn record(position: Position) -> Read {
-        let record = RawRecord {
-            key: None,
-            headers: Vec::new(),
-            value: None,
-        };
-        let event = Err(Undecodable {
-            reason: "a test's".to_owned(),
-            record: Box::new(record),
-        });
-        Read { position, event }
-    }
-
-    fn places(partitions: &[i32]) -> Vec<Place> {
-        BOTH.iter()
-            .flat_map(|topic| partitions.iter().map(|partition| (*topic, *partition)))
-            .collect()
-    }
-
-    fn start(inbox: &Inbox, partitions: &[i32], offset: i64) -> Result<(), ReadError> {
-        let positions: Vec<_> = places(partitions)
-            .into_iter()
-            .map(|(topic, partition)| position(topic, partition, offset))
-            .collect();
-        inbox.start_assigned(&positions, |_| Ok(()))
-    }
-
-    /// What is handed out now, as text.
-    fn hand_out(inbox: &Inbox) -> String {
-        match inbox.step(10, Duration::ZERO, &mut None) {
-            Step::Now(Ok(Delivery::Assigned(partitions))) => format!("assigned {partitions:?}"),
-            Step::Now(Ok(Delivery::Revoked(partitions))) => format!("revoked {partitions:?}"),
-            Step::Now(Ok(Delivery::Batch(batch))) => batch
-                .records
-                .iter()
-                .map(|read| read.position.to_string())
-                .collect::<Vec<_>>()
-                .join(" "),
-            Step::Now(Err(error)) => error.to_string(),
-            Step::Wait(_) => "nothing".to_owned(),
-        }
-    }
-
-    #[test]
-    fn nothing_of_a_partition_is_handed_out_after_its_end_was_told() {
-        let inbox = Inbox::new(&BOTH);
-        inbox.assigned(&places(&[1]));
-        assert_eq!(hand_out(&inbox), "assigned [1]");
-        start(&inbox, &[1], 5).expect("every position is given");
-        inbox.put(record(position(Topic::Events, 1, 5)), 10);
-        inbox.revoked();
-        assert!(!inbox.expects(position(Topic::Events, 1, 6)));
-        assert_eq!(hand_out(&inbox), "revoked [1]");
-        assert_eq!(hand_out(&inbox), "nothing");
-        assert_eq!(inbox.n_bytes(), 0);
-    }
-
-    #[test]
-    fn a_start_meant_for_an_earlier_assignment_is_not_taken_for_the_next() {
-        let inbox = Inbox::new(&BOTH);
-        inbox.assigned(&places(&[1]));
-        assert_eq!(hand_out(&inbox), "assigned [1]");
-        inbox.revoked();
-        inbox.assigned(&places(&[1]));
-        start(&inbox, &[1], 5).expect("a late start is no error");
-        assert!(!inbox.expects(position(Topic::Events, 1, 5)));
-        assert_eq!(hand_out(&inbox), "revoked [1]");
-        assert_eq!(hand_out(&inbox), "assigned [1]");
-        start(&inbox, &[1], 9).expect("every position is given");
-        assert!(!inbox.expects(position(Topic::Events, 1, 5)));
-        assert!(inbox.expects(position(Topic::Events, 1, 9)));
-    }
-
-    #[test]
-    fn an_assignment_nobody_has_heard_of_is_taken_back_without_a_word() {
-        let inbox = Inbox::new(&BOTH);
-        inbox.assigned(&places(&[1]));
-        inbox.revoked();
-        inbox.assigned(&places(&[2]));
-        assert_eq!(hand_out(&inbox), "assigned [2]");
-    }
-
-    #[test]
-    fn a_partition_without_a_position_is_not_passed_over() {
-        let inbox = Inbox::new(&BOTH);
-        inbox.assigned(&places(&[1, 2]));
-        assert_eq!(hand_out(&inbox), "assigned [1, 2]");
-        let missing = start(&inbox, &[1], 0).expect_err("2 has no position");
-        assert_eq!(
-            missing,
-            ReadError::NoPosition {
-                topic: Topic::Events,
-                partition: 2
-            }
-        );
-    }
-
-    #[test]
-    fn partitions_of_one_number_never_go_to_two_owners() {
-        let inbox = Inbox::new(&BOTH);
-        inbox.assigned(&[(Topic::Events, 0), (Topic::Readings, 1)]);
-        assert_eq!(hand_out(&inbox), ReadError::Split.to_string());
-    }
-
-    #[test]
-    fn what_was_read_before_a_failure_is_handed_out_before_it() {
-        let inbox = Inbox::new(&BOTH);
-        inbox
-            .start_at(&[position(Topic::Events, 0, 0)], |_| Ok(()))
-            .expect("nothing refuses");
-        inbox.put(record(position(Topic::Events, 0, 0)), 10);
-        inbox.fail(ReadError::Split);
-        assert_eq!(hand_out(&inbox), "device-events.v1/0@0");
-        assert_eq!(hand_out(&inbox), ReadError::Split.to_string());
-        assert_eq!(hand_out(&inbox), ReadError::Ended.to_string());
-    }
-
-    #[test]
-    fn a_crowded_inbox_is_parked_until_half_of_it_is_empty() {
-        let inbox = Inbox::new(&BOTH);
-        inbox
-            .start_at(&[position(Topic::Events, 0, 0)], |_| Ok(()))
-            .expect("nothing refuses");
-        for offset in 0..4 {
-            inbox.put(record(position(Topic::Events, 0, offset)), FULL_BYTES / 4);
-        }
-        assert_eq!(inbox.room(Duration::ZERO), Room::Crowded);
-        inbox.park(|| Ok(()));
-        let take_one = || match inbox.step(1, Duration::ZERO, &mut None) {
-            Step::Now(Ok(Delivery::Batch(batch))) => batch.records.len(),
-            Step::Now(_) | Step::Wait(_) => 0,
-        };
-        assert_eq!((take_one(), inbox.room(Duration::ZERO)), (1, Room::Crowded));
-        assert_eq!((take_one(), inbox.room(Duration::ZERO)), (1, Room::Crowded));
-        assert_eq!((take_one(), inbox.room(Duration::ZERO)), (1, Room::Free));
-        let mut resumed_at = None;
-        inbox.unpark(|positions| {
-            resumed_at = positions.get(&(Topic::Events, 0)).copied();
-            Ok(())
-        });
-        assert_eq!(resumed_at, Some(4));
-    }
-}
+mod tests;

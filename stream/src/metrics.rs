@@ -48,14 +48,14 @@ pub const RECORDS_READ: &str = "fleetlog_log_records_read_total";
 /// Counter, records that are no event of ours. Label: `topic`.
 pub const RECORDS_UNDECODABLE: &str = "fleetlog_log_records_undecodable_total";
 
-/// Gauge, records between what was handed out and the end of the partition. Labels: `topic`, `partition`. Only the
-/// process that owns the partition reports it.
+/// Gauge, records between what was handed out and the end of the partition. Labels: `client`, `topic`, `partition`. Only
+/// the process that owns the partition reports it.
 pub const READER_LAG: &str = "fleetlog_log_reader_lag_records";
 
-/// Gauge, bytes of records that were fetched but not yet handed out.
+/// Gauge, bytes of records that were fetched but not yet handed out. Label: `client`.
 pub const READER_BUFFER_BYTES: &str = "fleetlog_log_reader_buffer_bytes";
 
-/// Counter, times partitions were assigned to a reader.
+/// Counter, times partitions were assigned to a reader. Label: `client`.
 pub const READER_ASSIGNMENTS: &str = "fleetlog_log_reader_assignments_total";
 
 /// Tells the recorder what the metrics mean.

@@ -2,6 +2,8 @@
 //!
 //! It has a thread of its own so that the group hears of us, and we of it, however long a batch takes to be worked on.
 
+mod ears;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -9,15 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::{counter, gauge};
+use metrics::counter;
 use rdkafka::{
-    ClientConfig, Offset, Statistics, TopicPartitionList,
-    client::ClientContext,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext},
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::KafkaError,
     message::{BorrowedMessage, Message as _},
-    types::{RDKafkaErrorCode, RDKafkaRespErr},
+    types::RDKafkaErrorCode,
 };
 use schema::{LogId, Topic};
 
@@ -29,6 +29,7 @@ use crate::{
     pulse::Pulse,
     read::read,
 };
+use ears::Ears;
 
 /// How long a poll waits; also how late the thread may notice that it shall stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -56,13 +57,6 @@ pub(crate) struct Pump {
 /// Topics by name.
 #[derive(Clone)]
 pub(crate) struct Names(Arc<BTreeMap<String, Topic>>);
-
-/// What the consumer tells us beside records.
-struct Ears {
-    watch: Watch,
-    inbox: Arc<Inbox>,
-    names: Names,
-}
 
 impl Pump {
     /// Starts the thread. It reads nothing until it is given partitions.
@@ -229,6 +223,8 @@ impl Work {
         let _ending = Ending(self.inbox.clone());
         let work = self;
         loop {
+            work.inbox
+                .start_over(|positions| assign(&work.consumer, &work.names, positions));
             match work.inbox.room(STALL) {
                 Room::Closing => break,
                 Room::Free => work
@@ -325,75 +321,6 @@ impl Work {
     }
 }
 
-impl ClientContext for Ears {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.watch.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.watch.error(error, reason);
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "metrics are floating point, and counts far below 2^53"
-    )]
-    fn stats(&self, statistics: Statistics) {
-        for topic in statistics.topics.values() {
-            let Some(known) = self.names.0.get(&topic.topic).copied() else {
-                continue;
-            };
-            for partition in topic.partitions.values().filter(|p| p.hi_offset >= 0) {
-                self.inbox.end((known, partition.partition), partition.hi_offset);
-            }
-        }
-        gauge!(names::READER_BUFFER_BYTES, "client" => self.watch.client).set(self.inbox.n_bytes() as f64);
-        for (position, end) in self.inbox.lags() {
-            set_lag(
-                self.watch.client,
-                (position.topic, position.partition),
-                (end - position.offset) as f64,
-            );
-        }
-        self.watch.stats(statistics);
-    }
-}
-
-impl ConsumerContext for Ears {
-    /// Takes note of an assignment but reads nothing of it yet; lets go of a revoked one at once.
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        change: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
-        let client = self.watch.client;
-        if change == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            // The group waits for an answer; an empty one keeps nobody waiting for the caller's positions.
-            if let Err(error) = assign_nothing(consumer) {
-                self.inbox.fail(error);
-            }
-            let elements = list.elements();
-            let places: Vec<Place> = elements
-                .iter()
-                .filter_map(|element| {
-                    Some((self.names.0.get(element.topic()).copied()?, element.partition()))
-                })
-                .collect();
-            counter!(names::READER_ASSIGNMENTS, "client" => client).increment(1);
-            self.inbox.assigned(&places);
-        } else {
-            if let Err(error) = consumer.unassign() {
-                self.inbox.fail(KafkaFault::from(error).into());
-            }
-            for place in self.inbox.revoked() {
-                // Whoever owns it now reports its lag.
-                set_lag(client, place, 0.0);
-            }
-        }
-    }
-}
-
 impl Names {
     pub(crate) fn new(config: &LogConfig, topics: &[Topic]) -> Self {
         let named = topics.iter().map(|topic| (config.topic(*topic), *topic));
@@ -431,13 +358,4 @@ fn assign_nothing(consumer: &BaseConsumer<Ears>) -> Result<(), ReadError> {
     Ok(consumer
         .assign(&TopicPartitionList::new())
         .map_err(KafkaFault::from)?)
-}
-
-fn set_lag(client: &'static str, (topic, partition): Place, n_records: f64) {
-    let labels = [
-        ("client", client.to_owned()),
-        ("topic", topic.suffix().to_owned()),
-        ("partition", partition.to_string()),
-    ];
-    gauge!(names::READER_LAG, &labels).set(n_records);
 }

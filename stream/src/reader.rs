@@ -43,7 +43,8 @@ impl Reader {
     /// Starts reading the partitions that were [assigned](Delivery::Assigned) last, each at the position given for it.
     ///
     /// No record of them is handed out before this. Without effect if they were revoked meanwhile: that is what
-    /// [`next`](Self::next) says next. Positions of other partitions are ignored.
+    /// [`next`](Self::next) says next. Positions of other partitions are ignored. Called again for the same assignment,
+    /// it starts over: nothing read before is handed out any more.
     pub fn start_at(&mut self, positions: &[Position]) -> Result<(), ReadError> {
         self.0.start_assigned(positions)
     }

@@ -276,6 +276,8 @@ async fn a_reader_begins_where_it_is_told_and_keeps_the_order() {
     reader.start_at(&[at(10)]).expect("it is assigned");
     let expected: Vec<_> = (10..50).map(|n| n.to_string()).collect();
     assert_eq!(names(&mut reader, 40).await, expected);
+    reader.start_at(&[at(10)]).expect("it is still assigned");
+    assert_eq!(names(&mut reader, 40).await, expected);
     eventually("the end is known", || match reader.lags().as_slice() {
         [(next, 50)] if next.offset == 50 => Ok(()),
         lags => Err(format!("{lags:?}")),
