@@ -319,7 +319,7 @@ fn create_command(config: &LogConfig, partitions: i32) -> String {
         ""
     };
     format!(
-        "fleetlog topics create --brokers {}{prefix}{single} --partitions {partitions}",
+        "fleetlog topics create --kafka-brokers {}{prefix}{single} --partitions {partitions}",
         config.brokers
     )
 }

@@ -140,7 +140,7 @@ fn all_that_is_wrong_is_said_at_once() {
     );
     assert_eq!(
         mends.last().map(String::as_str),
-        Some("fleetlog topics create --brokers b1:9092 --partitions 2")
+        Some("fleetlog topics create --kafka-brokers b1:9092 --partitions 2")
     );
 }
 
@@ -154,7 +154,7 @@ fn missing_topics_are_named_with_the_command_that_makes_them() {
     assert_eq!(problems, ["fleetlog.device-readings.v1 | the topic | missing"]);
     assert_eq!(
         mends,
-        ["fleetlog topics create --brokers b1:9092 --single-broker --partitions 2"]
+        ["fleetlog topics create --kafka-brokers b1:9092 --single-broker --partitions 2"]
     );
 
     let (problems, _) = check(&config, &Seen::default(), &BTreeMap::new());
