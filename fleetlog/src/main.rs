@@ -126,4 +126,63 @@ mod tests {
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
     }
+    /// Scripts rely on these.
+    #[test]
+    fn names_that_are_fixed_are_understood() {
+        let id = "00000000-0000-0000-0000-000000000001";
+        for line in [
+            "organization create acme --json",
+            &format!("integration create a --organization {id} --provider golioth --project p --json"),
+            &format!("integration create a --organization {id} --provider golioth --no-credential --json"),
+            &format!("integration list --organization {id} --json"),
+            &format!("integration show {id} --json"),
+            &format!("credential add {id} --scheme shared-secret --header x-api-key --prefix p --json"),
+            &format!("credential add {id} --scheme hmac-sha256 --secret-file - --encoding base64"),
+            &format!("credential add {id} --scheme timestamped-hmac --tolerance 300s"),
+            &format!("credential add {id} --scheme standard-webhooks --expires-at 2026-01-02T03:04:05Z"),
+            &format!("credential list {id} --json"),
+            &format!("credential revoke {id}"),
+            &format!("credential rotate {id} --grace 24h --json"),
+            "sealing-key rotate",
+            "migrate",
+        ] {
+            let owner = ["--admin-database-url", "postgres://owner@here/fleetlog"];
+            check(line, &owner);
+        }
+        for line in [
+            &format!("device list --organization {id} --json"),
+            "device show SN-1",
+            &format!("device register SN-1 --organization {id} --name n --field a=1 --no-wait --json"),
+            &format!("device bind {id}/id:x --serial SN-1"),
+            &format!("device bind {id}/id:x --device {id}"),
+            &format!("device bind x --integration {id} --duplicate"),
+        ] {
+            check(line, &["--database-url", "postgres://reader@here/fleetlog"]);
+        }
+        for line in [
+            "topics create --partitions 12 --single-broker",
+            "topics check",
+            "events tail",
+            "events tail --topic readings --from 15m --until-end --type reading --device SN-1 --json",
+            "simulate --targets sample.json --devices 20 --rate 40 --duration 8s --seed 1",
+            "simulate --devices 2 --start 2026-01-02T03:04:05Z --scheme hmac-sha256 --secret-file f --url http://here",
+            "send --url http://here --scheme shared-secret --secret-file f --dialect inject-metadata --device d \
+             --path /s --data {} --header a:b --print",
+            "health",
+            "sealing-key generate",
+        ] {
+            check(line, &[]);
+        }
+    }
+
+    #[track_caller]
+    fn check(line: &str, more: &[&str]) {
+        let words = ["fleetlog"]
+            .into_iter()
+            .chain(line.split_whitespace())
+            .chain(more.iter().copied());
+        if let Err(error) = Cli::try_parse_from(words) {
+            panic!("{line}: {error}");
+        }
+    }
 }

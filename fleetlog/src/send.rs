@@ -89,6 +89,11 @@ enum Dialect {
 impl Send {
     /// Writes, proves and posts it.
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        if self.data == "-" && self.door.secret_file.as_deref() == Some(Path::new("-")) {
+            return Err(Failure::usage(
+                "standard input holds the secret or the data, not both",
+            ));
+        }
         let door = self.door.open()?;
         let now = clock::now();
         let id = self.id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
