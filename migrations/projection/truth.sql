@@ -107,6 +107,7 @@ CREATE TABLE firmware_reports (
     recorded_at     timestamptz NOT NULL,
     PRIMARY KEY (provider_device, package, at, fact)
 );
+CREATE INDEX firmware_reports_versions ON firmware_reports (provider_device, at, sequence, id) WHERE version <> '';
 
 CREATE TABLE readings_latest (
     provider_device uuid        NOT NULL,
@@ -134,8 +135,13 @@ CREATE TABLE readings (
     content_type    text,
     data            jsonb,
     bytes           bytea,
+    origin          text,        -- null: pushed
+    device_name     text,        -- the name its event said, as said; on the event's first row only
+    name_at         timestamptz, -- the event's own at, where it names the provider device
     PRIMARY KEY (provider_device, at, sequence, id)
 ) PARTITION BY RANGE (at);
+-- A name said by a delivery whose first reading is of another instant.
+CREATE INDEX readings_named_apart ON readings (provider_device, name_at) WHERE name_at <> at;
 CREATE TABLE readings_default PARTITION OF readings DEFAULT;
 
 CREATE TABLE logs (
@@ -149,11 +155,41 @@ CREATE TABLE logs (
     module          text,
     message         text        NOT NULL,
     metadata        jsonb,
+    origin          text,        -- null: pushed
+    device_name     text,        -- the name its event said, as said; on the event's first row only
+    name_at         timestamptz, -- the event's own at, where it names the provider device
     PRIMARY KEY (provider_device, at, sequence, id)
 ) PARTITION BY RANGE (at);
+CREATE INDEX logs_named_apart ON logs (provider_device, name_at) WHERE name_at <> at;
 CREATE TABLE logs_default PARTITION OF logs DEFAULT;
 
--- Every observation of the registry, whole: what was true at T, and what we had been told by T.
+-- Makes one day (UTC) of a history, unless it is there. Whoever writes rows owns no tables, so this runs with their
+-- owner's rights. Attaching does not keep others from writing; the default partition holds no such day, since every
+-- day within the range is made before its first row comes.
+CREATE FUNCTION make_day(history text, day date) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path FROM CURRENT
+    SET timezone = 'UTC'
+    AS $$
+DECLARE
+    partition text := format('%s_%s', history, to_char(day, 'YYYYMMDD'));
+BEGIN
+    IF history NOT IN ('readings', 'logs') OR day < '2020-01-01' OR day >= '2100-01-01' THEN
+        RAISE EXCEPTION '% has no partition for %', history, day;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended(current_schema() || '.' || partition, 0));
+    IF to_regclass(format('%I.%I', current_schema(), partition)) IS NULL THEN
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', partition, history);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       history, partition, day::timestamptz, (day + 1)::timestamptz);
+    END IF;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION make_day FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION make_day TO fleetlog_projector;
+
+-- Every event about a provider device but readings and logs, whole: what was true at T, and what we had been told by
+-- T. All registers can be joined again from these and the histories.
 CREATE TABLE registry_facts (
     provider_device uuid        NOT NULL,
     organization    uuid        NOT NULL,
@@ -181,6 +217,7 @@ CREATE TABLE local_facts (
     body            jsonb       NOT NULL,
     PRIMARY KEY (device, id)
 );
+CREATE INDEX local_facts_by_serial ON local_facts (organization, serial);
 
 -- Events whose `at` is their receipt although their content has an identity: the least of their copies counts.
 CREATE TABLE receipt_timed (

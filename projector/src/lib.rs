@@ -1,1 +1,33 @@
-//! projector
+//! The fold of the log into Postgres, and the only writer of what readers see there.
+//!
+//! Rows and position commit together: a batch is folded once, whoever folds it and however often it is tried. Any
+//! order, repeats or cut of the same events ends in the same rows.
+//!
+//! - [`fold`]: the rules, pure: what events contribute to the tables, and which device is which
+//! - [`connectivity`]: whether a device is online, derived when read
+//! - `commit`: one transaction, with `linking` in it and the statements in `sql`
+//! - [`run()`]: consumes the log; `ownership` knows what this projector may fold
+//! - [`generations`]: the schemas that hold what is projected, and the views over one of them
+//! - [`metrics`]: what a projector measures
+
+pub mod connectivity;
+pub mod fold;
+pub mod generations;
+
+mod attempt;
+mod commit;
+mod linking;
+mod ownership;
+mod sql;
+
+mod config;
+mod error;
+pub mod metrics;
+mod pause;
+mod project;
+mod run;
+
+pub use config::Config;
+pub use error::ProjectorError;
+pub use fold::FOLD_VERSION;
+pub use run::run;

@@ -1,0 +1,276 @@
+//! One transaction: positions first, then rows, then links.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use sqlx::{Connection as _, PgConnection};
+use stream::LogIdentity;
+use uuid::Uuid;
+
+use crate::{
+    fold::{
+        Batch, Truth,
+        rows::{DeviceKey, ProviderDeviceRow},
+    },
+    linking::{Change, Touched, change},
+    sql::{
+        activity,
+        candidates::{self, Held, Wanted},
+        facts, history, latest, listening, lowered,
+        offsets::{self, Place},
+        provider_devices,
+    },
+};
+
+/// What is written, and from what.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The generation, which is its schema's name.
+    pub(crate) generation: String,
+    /// The log its positions are of.
+    pub(crate) log: LogIdentity,
+}
+
+/// What became of a transaction.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Rows and positions are written.
+    Committed(Written),
+    /// A partition is owned by another, or stands elsewhere: nothing is written.
+    Fenced,
+    /// Too many devices turned out to be concerned by a link: nothing is written, another try may do.
+    Crowded,
+}
+
+/// What a transaction wrote.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Rows by table.
+    pub(crate) rows: Vec<(&'static str, u64)>,
+    /// Links were derived again.
+    pub(crate) linked: bool,
+}
+
+/// Provider devices of which it is known that they are in the tables and have no tombstone. That is all it says: a
+/// batch that only adds readings to them need not ask.
+///
+/// True as long as this projector owns their partition, since nobody else writes their rows.
+#[derive(Debug, Default)]
+pub(crate) struct Plain(HashSet<DeviceKey>);
+
+/// Beyond this all are forgotten and learned again, so that memory is bounded (some 40 MB).
+const MAX_PLAIN: usize = 1_000_000;
+
+impl Plain {
+    pub(crate) fn forget_all(&mut self) {
+        self.0.clear();
+    }
+
+    /// Learns from a transaction that was committed.
+    fn learn(
+        &mut self,
+        news: impl ExactSizeIterator<Item = DeviceKey>,
+        gone: impl Iterator<Item = DeviceKey>,
+    ) {
+        for key in gone {
+            self.0.remove(&key);
+        }
+        if self.0.len() + news.len() > MAX_PLAIN {
+            self.0.clear();
+        }
+        self.0.extend(news);
+    }
+}
+
+/// Days whose partitions are known to be there.
+#[derive(Debug, Default)]
+pub(crate) struct Days(HashSet<(&'static str, i64)>);
+
+/// 2020-01-01 to 2099-12-31, in days since 1970. Rows of other days go to the default partition.
+const DAYS: std::ops::Range<i64> = 18_262..47_482;
+
+/// Makes the daily partitions that a batch needs, before its transaction.
+pub(crate) async fn make_days(
+    connection: &mut PgConnection,
+    days: &mut Days,
+    batch: &Batch,
+) -> sqlx::Result<()> {
+    for (history, needed) in [("readings", batch.reading_days()), ("logs", batch.log_days())] {
+        for day in needed.into_iter().filter(|day| DAYS.contains(day)) {
+            if days.0.contains(&(history, day)) {
+                continue;
+            }
+            if let Ok(number) = i32::try_from(day) {
+                history::make_day(connection, history, number).await?;
+                days.0.insert((history, day));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes a batch, and the position after it for each partition it was read from.
+pub(crate) async fn commit(
+    connection: &mut PgConnection,
+    target: &Target,
+    places: &[(Place, i64)],
+    batch: &Batch,
+    plain: &mut Plain,
+) -> sqlx::Result<Outcome> {
+    let mut transaction = connection.begin().await?;
+    let connection = &mut *transaction;
+    if !offsets::advance(connection, &target.generation, &target.log, places).await? {
+        transaction.rollback().await?;
+        return Ok(Outcome::Fenced);
+    }
+    let receipt_timed: Vec<_> = batch.receipt_timed().copied().collect();
+    let known = if receipt_timed.is_empty() {
+        BTreeMap::new()
+    } else {
+        lowered::read(connection, &receipt_timed).await?
+    };
+    let mut settled = batch.settle(&known);
+    let lowered_devices: BTreeSet<Uuid> = settled.lowered.keys().map(|(device, _)| *device).collect();
+
+    let asked = asked(&settled.truth, plain);
+    let before = read_candidates(connection, asked.keys().copied().collect()).await?;
+    if !settled.lowered.is_empty() {
+        let facts = lowered::forget(connection, &settled).await?;
+        settled.refold(facts);
+    }
+    let truth = &*settled.truth;
+    // What was joined again may say more of the same provider devices.
+    let asked = self::asked(truth, plain);
+    let (rows, told) = write(connection, truth, &asked).await?;
+
+    let mut touched = Touched::default();
+    touched.told(told, truth);
+    compare(connection, &asked, &before, truth, &lowered_devices, &mut touched).await?;
+    let linked = !touched.is_empty();
+    if linked && !touched.derive(connection).await? {
+        transaction.rollback().await?;
+        return Ok(Outcome::Crowded);
+    }
+    transaction.commit().await?;
+    learn(plain, &asked, &before);
+    Ok(Outcome::Committed(Written { rows, linked }))
+}
+
+/// Provider devices whose row is not known to be there as it is.
+fn asked<'a>(truth: &'a Truth, plain: &Plain) -> BTreeMap<DeviceKey, &'a ProviderDeviceRow> {
+    truth
+        .provider_devices
+        .iter()
+        .filter(|(key, row)| row.says_something() || !plain.0.contains(key))
+        .map(|(key, row)| (*key, row))
+        .collect()
+}
+
+async fn read_candidates(
+    connection: &mut PgConnection,
+    keys: BTreeSet<DeviceKey>,
+) -> sqlx::Result<BTreeMap<DeviceKey, Held>> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let wanted = Wanted {
+        keys,
+        ..Wanted::default()
+    };
+    candidates::read(connection, &wanted).await
+}
+
+/// Joins all rows.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    truth: &Truth,
+    provider_devices: &BTreeMap<DeviceKey, &ProviderDeviceRow>,
+) -> sqlx::Result<(Vec<(&'static str, u64)>, Vec<schema::DeviceId>)> {
+    provider_devices::join(connection, provider_devices).await?;
+    provider_devices::join_fields(connection, &truth.fields).await?;
+    activity::join(connection, &truth.activity).await?;
+    facts::join_connections(connection, &truth.connections).await?;
+    facts::join_firmware(connection, &truth.firmware).await?;
+    facts::join_registry(connection, &truth.registry).await?;
+    latest::join(connection, &truth.latest).await?;
+    let readings = history::join_readings(connection, &truth.readings).await?;
+    let logs = history::join_logs(connection, &truth.logs).await?;
+    let told = facts::join_local(connection, &truth.local).await?;
+    lowered::join(connection, &truth.receipt_timed).await?;
+    listening::join(connection, &truth.listening).await?;
+    let n = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
+    let rows = vec![
+        ("provider_devices", n(provider_devices.len())),
+        ("field_registers", n(truth.fields.len())),
+        ("activity", n(truth.activity.len())),
+        ("connections", n(truth.connections.len())),
+        ("firmware_reports", n(truth.firmware.len())),
+        ("registry_facts", n(truth.registry.len())),
+        ("readings_latest", n(truth.latest.len())),
+        ("readings", readings),
+        ("logs", logs),
+        ("local_facts", n(truth.local.len())),
+        ("receipt_timed", n(truth.receipt_timed.len())),
+        ("listening", n(truth.listening.len())),
+    ];
+    Ok((rows, told))
+}
+
+/// Finds the provider devices whose links, or whose devices, follow from something else now.
+async fn compare(
+    connection: &mut PgConnection,
+    asked: &BTreeMap<DeviceKey, &ProviderDeviceRow>,
+    before: &BTreeMap<DeviceKey, Held>,
+    truth: &Truth,
+    lowered: &BTreeSet<DeviceKey>,
+    touched: &mut Touched,
+) -> sqlx::Result<()> {
+    let mut named_again = Vec::new();
+    let mut perhaps_back = BTreeSet::new();
+    for (key, row) in asked {
+        let held = before.get(key).map(|held| &held.candidate);
+        let is_active = truth.activity.contains_key(key);
+        let change = if lowered.contains(key) {
+            Change::Link
+        } else {
+            change(held, row, is_active)
+        };
+        match change {
+            Change::Nothing => {}
+            Change::NameAgain => named_again.push(*key),
+            Change::Presence => {
+                perhaps_back.insert(*key);
+                named_again.push(*key);
+            }
+            Change::Link => touched.provider_device(*key, row, held),
+        }
+    }
+    let now = read_candidates(connection, perhaps_back).await?;
+    let came_or_went = now.iter().filter(|(key, held)| {
+        let was = before.get(key).map(|before| before.candidate.live());
+        was != Some(held.candidate.live())
+    });
+    let came_or_went = came_or_went.map(|(key, _)| *key);
+    let competing = candidates::in_competition(connection, &named_again).await?;
+    for key in came_or_went.chain(competing) {
+        if let Some(row) = asked.get(&key) {
+            touched.provider_device(key, row, before.get(&key).map(|held| &held.candidate));
+        }
+    }
+    Ok(())
+}
+
+/// Remembers which provider devices need not be asked for any more.
+fn learn(
+    plain: &mut Plain,
+    asked: &BTreeMap<DeviceKey, &ProviderDeviceRow>,
+    before: &BTreeMap<DeviceKey, Held>,
+) {
+    let has_tombstone = |key: &DeviceKey, row: &ProviderDeviceRow| {
+        row.gone.key().is_some() || before.get(key).is_some_and(|held| held.candidate.gone.is_some())
+    };
+    let (gone, news): (Vec<_>, Vec<_>) = asked.iter().partition(|(key, row)| has_tombstone(key, row));
+    plain.learn(
+        news.into_iter().map(|(key, _)| *key),
+        gone.into_iter().map(|(key, _)| *key),
+    );
+}

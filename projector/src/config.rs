@@ -1,0 +1,32 @@
+//! What a projector is told.
+
+use std::time::Duration;
+
+/// How a projector works. Those of one generation share a consumer group.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Kafka's consumer group: its members share the partitions.
+    pub group: String,
+    /// Who this is, for people who look at who owns a partition: host and process.
+    pub owner: String,
+    /// Most records of one transaction.
+    pub max_records: usize,
+    /// Longest wait for more records after the first.
+    pub max_wait: Duration,
+    /// Longest pause between two tries while Postgres or Kafka is away.
+    pub max_pause: Duration,
+    /// How long the transaction in flight may take when told to stop.
+    pub stop_within: Duration,
+}
+
+impl Config {
+    /// Records of one transaction unless told otherwise: enough to join many readings of one device before they cost a
+    /// statement.
+    pub const DEFAULT_MAX_RECORDS: usize = 5_000;
+    /// A reading is visible about this much later than necessary.
+    pub const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(20);
+    /// Long enough not to press on a Postgres that starts.
+    pub const DEFAULT_MAX_PAUSE: Duration = Duration::from_secs(5);
+    /// Well within what a supervisor waits.
+    pub const DEFAULT_STOP_WITHIN: Duration = Duration::from_secs(10);
+}

@@ -1,0 +1,37 @@
+//! The fold: what events contribute to the truth tables. Pure, without clock, table or configuration.
+//!
+//! Every table is a join: max- and min-registers, and sets of facts. Any permutation, duplication or partition of the
+//! same events ends in the same rows, by construction. Links and devices are derived from the registers, never
+//! stored by arrival.
+//!
+//! - [`rows`]: the rows of the tables, and how two copies of one row join
+//! - [`Truth`]: an element of the join: the rows that some events make
+//! - [`contribute`]: from an event to its rows
+//! - [`Batch`]: the events of one transaction, and the facts that are timed by their receipt
+//! - [`identity`]: which device a provider device is, and what a device shows
+//! - [`whole()`]: the tables of a whole set of events
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
+
+mod batch;
+mod contribute;
+pub mod identity;
+mod latest;
+mod observed;
+mod registry;
+pub mod rows;
+mod shape;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod truth;
+mod whole;
+
+pub use batch::{Batch, Facts, Lowered, Settled};
+pub use contribute::Ignored;
+pub use latest::MAX_SHAPES;
+pub use stored::MAX_KEY_BYTES;
+pub use truth::Truth;
+pub use whole::{Tables, whole};
+
+/// The version of these rules. A generation records the version that fills it; a projector refuses another's.
+pub const FOLD_VERSION: i32 = 1;

@@ -1,0 +1,487 @@
+//! The rows of the truth tables, and how two copies of one row join.
+//!
+//! `joins` is commutative, associative and idempotent for each; equal keys mean equal contents.
+
+use std::sync::Arc;
+
+use schema::{
+    DeviceId, EventId, IntegrationId, MaxRegister, Micros, OrderKey, OrganizationId, Origin, ProviderDevice,
+    Serial,
+};
+use uuid::Uuid;
+
+/// What a provider device is known by, as keys hold it: [`ProviderDevice::uuid`].
+pub type DeviceKey = Uuid;
+
+/// Keeps what has the greater key; on equal keys what is held, since the contents are equal.
+pub(crate) fn join<T>(held: &mut MaxRegister<T>, other: MaxRegister<T>) {
+    if let Some((key, value)) = other.into_held() {
+        held.join(key, value);
+    }
+}
+
+/// A provider device: the registers that identity is derived from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderDeviceRow {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// As its integration knows it.
+    pub device: ProviderDevice,
+    /// Newest name; `None` was observed as absent.
+    pub name: MaxRegister<Option<Serial>>,
+    /// First name recorded.
+    pub first_name: Option<FirstName>,
+    /// Newest explicit binding.
+    pub bound: MaxRegister<DeviceId>,
+    /// Newest tombstone, and how it was established.
+    pub gone: MaxRegister<String>,
+    /// Newest evidence of presence among registry events.
+    pub seen: MaxRegister<()>,
+}
+
+/// The name with the least (`recorded_at`, `id`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FirstName {
+    /// Receipt of the event that said it.
+    pub recorded_at: Micros,
+    /// That event.
+    pub id: EventId,
+    /// The name.
+    pub name: Serial,
+}
+
+impl ProviderDeviceRow {
+    /// A provider device of which nothing is known but that it exists.
+    pub fn new(organization: OrganizationId, device: ProviderDevice) -> Self {
+        Self {
+            organization,
+            device,
+            name: MaxRegister::default(),
+            first_name: None,
+            bound: MaxRegister::default(),
+            gone: MaxRegister::default(),
+            seen: MaxRegister::default(),
+        }
+    }
+
+    /// Whether it says more than that the provider device exists.
+    pub fn says_something(&self) -> bool {
+        let keys = [
+            self.name.key(),
+            self.bound.key(),
+            self.gone.key(),
+            self.seen.key(),
+        ];
+        self.first_name.is_some() || keys.iter().any(Option::is_some)
+    }
+
+    /// Joins a name that was said of it.
+    pub(crate) fn heard_name(&mut self, key: OrderKey, recorded_at: Micros, name: &Serial) {
+        if self.name.key().is_none_or(|held| held < key) {
+            self.name.join(key, Some(name.clone()));
+        }
+        let earlier = |held: &FirstName| (recorded_at, key.id) < (held.recorded_at, held.id);
+        if self.first_name.as_ref().is_none_or(earlier) {
+            self.first_name = Some(FirstName {
+                recorded_at,
+                id: key.id,
+                name: name.clone(),
+            });
+        }
+    }
+
+    /// Joins another copy.
+    pub fn joins(&mut self, other: Self) {
+        join(&mut self.name, other.name);
+        join(&mut self.bound, other.bound);
+        join(&mut self.gone, other.gone);
+        join(&mut self.seen, other.seen);
+        self.first_name = match (self.first_name.take(), other.first_name) {
+            (Some(held), Some(other)) => Some(held.min(other)),
+            (held, other) => held.or(other),
+        };
+    }
+}
+
+/// A register of one field: the newest value observed, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldRow {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// The key of the event that said it.
+    pub key: OrderKey,
+    /// The value, as JSON text.
+    pub value: String,
+}
+
+impl FieldRow {
+    /// Joins another copy.
+    pub fn joins(&mut self, other: Self) {
+        if self.key < other.key {
+            *self = other;
+        }
+    }
+}
+
+/// Signs of life and connectivity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActivityRow {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// The integration that speaks of it.
+    pub integration: IntegrationId,
+    /// Newest report.
+    pub last_report: MaxRegister<LastReport>,
+    /// Newest connect.
+    pub connected: MaxRegister<Connected>,
+    /// Newest disconnect.
+    pub disconnected: MaxRegister<Disconnected>,
+}
+
+/// What reported last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastReport {
+    /// The kind of report.
+    pub by: ReportedBy,
+    /// How it came to us.
+    pub origin: Origin,
+}
+
+/// The kind of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub enum ReportedBy {
+    /// A reading.
+    Reading,
+    /// A log entry.
+    Log,
+    /// A state report.
+    State,
+    /// A firmware report.
+    Firmware,
+    /// The provider's own last report: a statement about the past, so no proof that the device is there now.
+    Provider,
+}
+
+/// A connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The session, if one was said.
+    pub session: Option<String>,
+    /// On what grounds.
+    pub evidence: String,
+}
+
+/// A disconnect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disconnected {
+    /// The session, if one was said.
+    pub session: Option<String>,
+    /// On what grounds.
+    pub evidence: String,
+    /// Why, in the provider's words.
+    pub reason: Option<String>,
+}
+
+impl ActivityRow {
+    /// No sign of life.
+    pub fn new(organization: OrganizationId, integration: IntegrationId) -> Self {
+        Self {
+            organization,
+            integration,
+            last_report: MaxRegister::default(),
+            connected: MaxRegister::default(),
+            disconnected: MaxRegister::default(),
+        }
+    }
+
+    /// Newest sign that the device itself was there. What a provider says of the past is none.
+    pub fn presence(&self) -> Option<OrderKey> {
+        let (key, report) = self.last_report.held()?;
+        (report.by != ReportedBy::Provider).then_some(*key)
+    }
+
+    /// Joins another copy.
+    pub fn joins(&mut self, other: Self) {
+        join(&mut self.last_report, other.last_report);
+        join(&mut self.connected, other.connected);
+        join(&mut self.disconnected, other.disconnected);
+    }
+}
+
+/// What makes two connects or disconnects one fact.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionKey {
+    /// The provider device.
+    pub device: DeviceKey,
+    /// When.
+    pub at: Micros,
+    /// Connected, or disconnected.
+    pub connected: bool,
+    /// The session, empty where none was said.
+    pub session: String,
+}
+
+/// A connect or disconnect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionRow {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// Of its copies the least.
+    pub copy: Copy,
+    /// Why, in the provider's words.
+    pub reason: Option<String>,
+    /// On what grounds.
+    pub evidence: String,
+    /// The least receipt.
+    pub recorded_at: Micros,
+}
+
+/// (`sequence`, `id`) of an event: tells apart the copies of one fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Copy {
+    /// The event's sequence.
+    pub sequence: i64,
+    /// The event.
+    pub id: EventId,
+}
+
+impl ConnectionRow {
+    /// Joins another copy: the least copy tells, the least receipt counts.
+    pub fn joins(&mut self, other: Self) {
+        let recorded_at = self.recorded_at.min(other.recorded_at);
+        if other.copy < self.copy {
+            *self = other;
+        }
+        self.recorded_at = recorded_at;
+    }
+}
+
+/// What makes two firmware reports one fact.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FirmwareKey {
+    /// The provider device.
+    pub device: DeviceKey,
+    /// The package.
+    pub package: String,
+    /// When.
+    pub at: Micros,
+    /// `UUIDv5` over version, target, state and reason.
+    pub fact: Uuid,
+}
+
+/// A firmware report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirmwareRow {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// The running version, empty where none was said.
+    pub version: String,
+    /// The version being installed, or empty.
+    pub target: String,
+    /// The state, or empty.
+    pub state: String,
+    /// The reason, or empty.
+    pub reason: String,
+    /// Of its copies the least.
+    pub copy: Copy,
+    /// The provider's number for the state.
+    pub state_code: Option<i32>,
+    /// The provider's number for the reason.
+    pub reason_code: Option<i32>,
+    /// Where it was found.
+    pub via: Option<String>,
+    /// The least receipt.
+    pub recorded_at: Micros,
+}
+
+impl FirmwareRow {
+    /// Joins another copy: the least copy tells, the least receipt counts.
+    pub fn joins(&mut self, other: Self) {
+        let recorded_at = self.recorded_at.min(other.recorded_at);
+        if other.copy < self.copy {
+            *self = other;
+        }
+        self.recorded_at = recorded_at;
+    }
+}
+
+/// What a reading holds. Shared between the history and the latest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The media type as the sender named it.
+    pub content_type: Option<String>,
+    /// JSON text.
+    pub data: Option<String>,
+    /// What is not JSON.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// Where the newest reading of a kind is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LatestKey {
+    /// The provider device.
+    pub device: DeviceKey,
+    /// The stream path.
+    pub path: Arc<str>,
+    /// The payload's shape.
+    pub shape: Uuid,
+}
+
+/// The newest reading of a path and shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatestRow {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// The reading's key.
+    pub key: OrderKey,
+    /// The least receipt of that reading.
+    pub recorded_at: Micros,
+    /// What it holds.
+    pub payload: Arc<Payload>,
+}
+
+impl LatestRow {
+    /// Joins another copy.
+    pub fn joins(&mut self, other: Self) {
+        if self.key < other.key {
+            *self = other;
+        } else if self.key == other.key {
+            self.recorded_at = self.recorded_at.min(other.recorded_at);
+        }
+    }
+}
+
+/// What tells history rows apart, in the order they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HistoryKey {
+    /// The provider device.
+    pub device: DeviceKey,
+    /// The element's own key.
+    pub key: OrderKey,
+}
+
+/// How the event came that a history row is part of, and the name it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// How it came to us.
+    pub origin: Origin,
+    /// The name the event said, as said. Only the event's first element has it.
+    pub device_name: Option<String>,
+    /// The event's own `at`, if a name follows from the event. With the row's sequence and id it is the event's key.
+    pub name_at: Option<Micros>,
+    /// The least receipt.
+    pub recorded_at: Micros,
+}
+
+/// A reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadingRow {
+    /// How it came.
+    pub said: Said,
+    /// The stream path.
+    pub path: Arc<str>,
+    /// The payload's shape; follows from the payload.
+    pub shape: Uuid,
+    /// What it holds.
+    pub payload: Arc<Payload>,
+}
+
+/// A log entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRow {
+    /// How it came.
+    pub said: Said,
+    /// The level.
+    pub level: Option<String>,
+    /// The module of the firmware.
+    pub module: Option<String>,
+    /// The message.
+    pub message: String,
+    /// Whatever else the entry holds, as JSON text.
+    pub metadata: Option<String>,
+}
+
+/// An event about a provider device, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryFact {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// The event's name.
+    pub name: String,
+    /// The event's `at`; the least of its copies.
+    pub at: Micros,
+    /// The event's sequence.
+    pub sequence: i64,
+    /// The least receipt.
+    pub recorded_at: Micros,
+    /// How it came to us.
+    pub origin: Origin,
+    /// What it says, as JSON text.
+    pub body: String,
+}
+
+impl RegistryFact {
+    /// Joins another copy.
+    pub fn joins(&mut self, other: &Self) {
+        self.at = self.at.min(other.at);
+        self.recorded_at = self.recorded_at.min(other.recorded_at);
+    }
+}
+
+/// What we say of a device of ours, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalFact {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// The event's name.
+    pub name: String,
+    /// The serial it speaks of.
+    pub serial: Option<Serial>,
+    /// The event's `at`; the least of its copies.
+    pub at: Micros,
+    /// The event's sequence.
+    pub sequence: i64,
+    /// The least receipt.
+    pub recorded_at: Micros,
+    /// Who said it.
+    pub author: Option<String>,
+    /// The device's name among its fields, if it registers one; it follows from the body.
+    pub shown_name: Option<String>,
+    /// What it says, as JSON text.
+    pub body: String,
+}
+
+impl LocalFact {
+    /// Joins another copy.
+    pub fn joins(&mut self, other: &Self) {
+        self.at = self.at.min(other.at);
+        self.recorded_at = self.recorded_at.min(other.recorded_at);
+    }
+
+    /// Whether someone registered or edited the device by it.
+    pub fn claims_the_serial(&self) -> bool {
+        matches!(self.name.as_str(), "device.registered" | "device.edited")
+    }
+}
+
+/// When an integration was last heard by the owner of one Kafka partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListeningRow {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// Newest receipt of a push.
+    pub last_push_at: Option<Micros>,
+    /// Newest start of a complete scan.
+    pub last_scan_at: Option<Micros>,
+}
+
+impl ListeningRow {
+    /// Joins another copy.
+    pub fn joins(&mut self, other: &Self) {
+        self.last_push_at = self.last_push_at.max(other.last_push_at);
+        self.last_scan_at = self.last_scan_at.max(other.last_scan_at);
+    }
+}

@@ -1,0 +1,223 @@
+//! The truth tables, in memory: an element of the join.
+
+use std::{
+    collections::{
+        BTreeMap,
+        btree_map::Entry::{self, Occupied, Vacant},
+    },
+    sync::Arc,
+};
+
+use schema::{DeviceId, EventId, IntegrationId, Micros, OrderKey, OrganizationId, ProviderDevice};
+
+use super::{
+    latest, observed,
+    rows::{
+        ActivityRow, ConnectionKey, ConnectionRow, DeviceKey, FieldRow, FirmwareKey, FirmwareRow, HistoryKey,
+        LastReport, LatestKey, LatestRow, ListeningRow, LocalFact, LogRow, ProviderDeviceRow, ReadingRow,
+        RegistryFact, ReportedBy, Said,
+    },
+};
+
+/// The rows that some events make. Joined with those of other events they are the rows of all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Truth {
+    /// Provider devices: every one that an event speaks of has a row.
+    pub provider_devices: BTreeMap<DeviceKey, ProviderDeviceRow>,
+    /// Field registers by provider device and field.
+    pub fields: BTreeMap<(DeviceKey, String), FieldRow>,
+    /// Signs of life.
+    pub activity: BTreeMap<DeviceKey, ActivityRow>,
+    /// Connects and disconnects.
+    pub connections: BTreeMap<ConnectionKey, ConnectionRow>,
+    /// Firmware reports.
+    pub firmware: BTreeMap<FirmwareKey, FirmwareRow>,
+    /// Newest reading per path and shape.
+    pub latest: BTreeMap<LatestKey, LatestRow>,
+    /// All readings.
+    pub readings: BTreeMap<HistoryKey, ReadingRow>,
+    /// All log entries.
+    pub logs: BTreeMap<HistoryKey, LogRow>,
+    /// Events about provider devices.
+    pub registry: BTreeMap<(DeviceKey, EventId), RegistryFact>,
+    /// Events about devices of ours.
+    pub local: BTreeMap<(DeviceId, EventId), LocalFact>,
+    /// The least `at` of events that are timed by their receipt.
+    pub receipt_timed: BTreeMap<(DeviceKey, EventId), (OrganizationId, Micros)>,
+    /// When integrations were last heard, by Kafka partition.
+    pub listening: BTreeMap<(IntegrationId, i32), ListeningRow>,
+}
+
+/// Joins a row into a table.
+fn joins<K: Ord, V>(entry: Entry<'_, K, V>, row: V, join: impl FnOnce(&mut V, V)) {
+    match entry {
+        Vacant(entry) => {
+            entry.insert(row);
+        }
+        Occupied(mut entry) => join(entry.get_mut(), row),
+    }
+}
+
+impl Truth {
+    /// Joins the rows of other events.
+    pub fn joins(&mut self, other: Self) {
+        for (key, row) in other.provider_devices {
+            joins(self.provider_devices.entry(key), row, ProviderDeviceRow::joins);
+        }
+        for (key, row) in other.fields {
+            self.join_field(key, row);
+        }
+        for (key, row) in other.activity {
+            joins(self.activity.entry(key), row, ActivityRow::joins);
+        }
+        for (key, row) in other.connections {
+            self.join_connection(key, row);
+        }
+        for (key, row) in other.firmware {
+            self.join_firmware(key, row);
+        }
+        for (key, row) in other.latest {
+            joins(self.latest.entry(key), row, LatestRow::joins);
+        }
+        for (key, row) in other.readings {
+            joins(self.readings.entry(key), row, |held, row| {
+                held.said.recorded_at = held.said.recorded_at.min(row.said.recorded_at);
+            });
+        }
+        for (key, row) in other.logs {
+            joins(self.logs.entry(key), row, |held, row| {
+                held.said.recorded_at = held.said.recorded_at.min(row.said.recorded_at);
+            });
+        }
+        for (key, fact) in other.registry {
+            joins(self.registry.entry(key), fact, |held, fact| held.joins(&fact));
+        }
+        for (key, fact) in other.local {
+            self.join_local(key, fact);
+        }
+        for (key, (organization, at)) in other.receipt_timed {
+            self.join_receipt_timed(key, organization, at);
+        }
+        for (key, row) in other.listening {
+            self.join_listening(key, row);
+        }
+        self.keep_newest_shapes();
+    }
+
+    /// Drops latest readings that are not among the newest shapes of their path.
+    pub(super) fn keep_newest_shapes(&mut self) {
+        latest::keep_newest(&mut self.latest);
+    }
+
+    /// The row of a provider device; made if it is the first to speak of it.
+    pub(super) fn provider_device(
+        &mut self,
+        key: DeviceKey,
+        organization: OrganizationId,
+        device: &ProviderDevice,
+    ) -> &mut ProviderDeviceRow {
+        self.provider_devices
+            .entry(key)
+            .or_insert_with(|| ProviderDeviceRow::new(organization, device.clone()))
+    }
+
+    /// The signs of life of a provider device.
+    pub(super) fn activity(
+        &mut self,
+        key: DeviceKey,
+        organization: OrganizationId,
+        integration: IntegrationId,
+    ) -> &mut ActivityRow {
+        self.activity
+            .entry(key)
+            .or_insert_with(|| ActivityRow::new(organization, integration))
+    }
+
+    pub(super) fn join_field(&mut self, key: (DeviceKey, String), row: FieldRow) {
+        joins(self.fields.entry(key), row, FieldRow::joins);
+    }
+
+    pub(super) fn join_connection(&mut self, key: ConnectionKey, row: ConnectionRow) {
+        joins(self.connections.entry(key), row, ConnectionRow::joins);
+    }
+
+    pub(super) fn join_firmware(&mut self, key: FirmwareKey, row: FirmwareRow) {
+        joins(self.firmware.entry(key), row, FirmwareRow::joins);
+    }
+
+    pub(super) fn join_local(&mut self, key: (DeviceId, EventId), fact: LocalFact) {
+        joins(self.local.entry(key), fact, |held, fact| held.joins(&fact));
+    }
+
+    pub(super) fn join_receipt_timed(
+        &mut self,
+        key: (DeviceKey, EventId),
+        organization: OrganizationId,
+        at: Micros,
+    ) {
+        let (_, held) = self.receipt_timed.entry(key).or_insert((organization, at));
+        *held = at.min(*held);
+    }
+
+    pub(super) fn join_listening(&mut self, key: (IntegrationId, i32), row: ListeningRow) {
+        joins(self.listening.entry(key), row, |held, row| held.joins(&row));
+    }
+
+    /// Joins a reading: the history row, and what follows from it.
+    pub(super) fn join_reading(&mut self, device: &ProviderDevice, key: HistoryKey, row: ReadingRow) {
+        self.join_said(device, key, &row.said, ReportedBy::Reading);
+        let latest = LatestKey {
+            device: key.device,
+            path: Arc::clone(&row.path),
+            shape: row.shape,
+        };
+        let newest = LatestRow {
+            organization: row.said.organization,
+            key: key.key,
+            recorded_at: row.said.recorded_at,
+            payload: Arc::clone(&row.payload),
+        };
+        joins(self.latest.entry(latest), newest, LatestRow::joins);
+        joins(self.readings.entry(key), row, |held, row| {
+            held.said.recorded_at = held.said.recorded_at.min(row.said.recorded_at);
+        });
+    }
+
+    /// Joins a log entry: the history row, and what follows from it.
+    pub(super) fn join_log(&mut self, device: &ProviderDevice, key: HistoryKey, row: LogRow) {
+        self.join_said(device, key, &row.said, ReportedBy::Log);
+        joins(self.logs.entry(key), row, |held, row| {
+            held.said.recorded_at = held.said.recorded_at.min(row.said.recorded_at);
+        });
+    }
+
+    /// Joins an earlier receipt of a reading or log entry that is here.
+    pub(super) fn received(&mut self, device: &ProviderDevice, key: HistoryKey, recorded_at: Micros) {
+        if let Some(mut row) = self.readings.get(&key).cloned() {
+            row.said.recorded_at = recorded_at;
+            self.join_reading(device, key, row);
+        }
+        if let Some(mut row) = self.logs.get(&key).cloned() {
+            row.said.recorded_at = recorded_at;
+            self.join_log(device, key, row);
+        }
+    }
+
+    /// Joins what follows from a history row but its own kind: that the provider device exists, lives, has a name.
+    fn join_said(&mut self, device: &ProviderDevice, key: HistoryKey, said: &Said, by: ReportedBy) {
+        let row = self.provider_device(key.device, said.organization, device);
+        if let Some(at) = said.name_at
+            && let Some(name) = observed::name(device, said.device_name.as_deref())
+        {
+            let event = OrderKey { at, ..key.key };
+            row.heard_name(event, said.recorded_at, &name);
+        }
+        let report = LastReport {
+            by,
+            origin: said.origin,
+        };
+        self.activity(key.device, said.organization, device.integration)
+            .last_report
+            .join(key.key, report);
+    }
+}

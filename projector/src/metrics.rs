@@ -1,0 +1,94 @@
+//! What a projector measures.
+
+use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
+
+/// Every metric of a projector, by the name it has in Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Metric {
+    /// Gauge. Labels: `topic`, `partition`. Events of a partition that are in the log and not yet projected.
+    FleetlogProjectorLagEvents,
+    /// Gauge. Labels: `topic`, `partition`. The epoch under which this projector owns a partition; 0 once it does not.
+    FleetlogProjectorOwnerEpoch,
+    /// Gauge. Labels: `topic`, `partition`. 1 while a partition stands still at an event that cannot be projected.
+    FleetlogProjectorHalted,
+    /// Gauge, in seconds. How long ago the oldest event that was read and not yet projected was received; 0 when all
+    /// are projected.
+    FleetlogProjectorOldestEventAgeSeconds,
+    /// Counter. Label: `topic`. Events projected.
+    FleetlogProjectorEventsTotal,
+    /// Counter. Label: `reason`. Events that contribute nothing: `unknown` type, `not_folded`, another `subject`.
+    FleetlogProjectorEventsIgnoredTotal,
+    /// Counter. Label: `table`. Rows joined into a table; equal keys of one batch are joined before and count once.
+    FleetlogProjectorRowsTotal,
+    /// Histogram. Events of one transaction.
+    FleetlogProjectorBatchEvents,
+    /// Histogram, in seconds. Duration of one transaction, from its begin to its commit.
+    FleetlogProjectorBatchSeconds,
+    /// Counter. Label: `reason`. Transactions that were tried again: `lost_race`, `unavailable`.
+    FleetlogProjectorRetriesTotal,
+    /// Counter. Transactions that failed whole because another projector owned a partition.
+    FleetlogProjectorFencedTotal,
+    /// Counter. Batches in which links were derived again.
+    FleetlogProjectorLinkingsTotal,
+}
+
+impl Metric {
+    /// The name in Prometheus.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Self::FleetlogProjectorLagEvents => "Events in the log that are not yet projected",
+            Self::FleetlogProjectorOwnerEpoch => "Epoch under which a partition is owned; 0 once it is not",
+            Self::FleetlogProjectorHalted => "1 while a partition stands still at an event",
+            Self::FleetlogProjectorOldestEventAgeSeconds => {
+                "Age of the oldest event read and not yet projected"
+            }
+            Self::FleetlogProjectorEventsTotal => "Events projected",
+            Self::FleetlogProjectorEventsIgnoredTotal => "Events that contribute nothing",
+            Self::FleetlogProjectorRowsTotal => "Rows joined into a table",
+            Self::FleetlogProjectorBatchEvents => "Events of one transaction",
+            Self::FleetlogProjectorBatchSeconds => "Duration of one transaction",
+            Self::FleetlogProjectorRetriesTotal => "Transactions that were tried again",
+            Self::FleetlogProjectorFencedTotal => "Transactions that failed since another owned a partition",
+            Self::FleetlogProjectorLinkingsTotal => "Batches in which links were derived again",
+        }
+    }
+
+    fn is_gauge(self) -> bool {
+        matches!(
+            self,
+            Self::FleetlogProjectorLagEvents
+                | Self::FleetlogProjectorOwnerEpoch
+                | Self::FleetlogProjectorHalted
+                | Self::FleetlogProjectorOldestEventAgeSeconds
+        )
+    }
+
+    fn is_histogram(self) -> bool {
+        matches!(
+            self,
+            Self::FleetlogProjectorBatchEvents | Self::FleetlogProjectorBatchSeconds
+        )
+    }
+}
+
+/// Tells the recorder what the metrics mean, and shows those that count rare things from the start.
+pub(crate) fn describe() {
+    for metric in Metric::iter() {
+        if metric.is_gauge() {
+            metrics::describe_gauge!(metric.name(), metric.help());
+        } else if metric.is_histogram() {
+            metrics::describe_histogram!(metric.name(), metric.help());
+        } else {
+            metrics::describe_counter!(metric.name(), metric.help());
+        }
+    }
+    metrics::counter!(Metric::FleetlogProjectorFencedTotal.name()).increment(0);
+    for reason in ["lost_race", "unavailable"] {
+        metrics::counter!(Metric::FleetlogProjectorRetriesTotal.name(), "reason" => reason).increment(0);
+    }
+}

@@ -1,0 +1,311 @@
+//! One batch of records, until it is written or cannot be.
+
+use std::time::Duration;
+
+use schema::{Event, Topic};
+use service::{CancellationToken, Check, Health};
+use sqlx::{PgConnection, PgPool};
+use stream::{Position, Read};
+use tokio::time::Instant;
+
+use crate::{
+    Config, ProjectorError,
+    attempt::Attempt,
+    commit::{Days, Outcome, Plain, Target, commit, make_days},
+    metrics::Metric,
+    ownership::{Ownership, Reconciled},
+    pause::Pause,
+    sql::{Verdict, offsets, session, verdict},
+};
+
+/// How often a lost race is repeated before something else must be wrong.
+const MAX_REPEATS: u32 = 50;
+
+/// Writes batches, whatever it takes.
+pub(crate) struct Projection {
+    config: Config,
+    pool: PgPool,
+    health: Health,
+    shutdown: CancellationToken,
+    target: Target,
+    connection: Option<PgConnection>,
+    plain: Plain,
+    days: Days,
+    pub(crate) owned: Ownership,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// All that this projector may fold is written.
+    Written,
+    /// Postgres was set back: everything has to be asked for anew.
+    SetBack,
+    /// Told to stop while waiting. What is not written comes again.
+    Stopped,
+}
+
+/// What became of one try.
+enum Tried {
+    Written,
+    SetBack,
+    Stopped,
+    /// Postgres refuses some event of these.
+    Refused(sqlx::Error),
+}
+
+impl Projection {
+    pub(crate) fn new(
+        config: Config,
+        pool: PgPool,
+        health: Health,
+        shutdown: CancellationToken,
+        target: Target,
+    ) -> Self {
+        Self {
+            config,
+            pool,
+            health,
+            shutdown,
+            target,
+            connection: None,
+            plain: Plain::default(),
+            days: Days::default(),
+            owned: Ownership::default(),
+        }
+    }
+
+    /// Binds the generation to the log; refuses if it is another's.
+    pub(crate) async fn bind_log(&mut self) -> Result<Done, ProjectorError> {
+        let mut pause = Pause::new(&self.config);
+        loop {
+            let Some(mut connection) = self.connected(&mut pause).await? else {
+                return Ok(Done::Stopped);
+            };
+            let bound = offsets::bind_log(&mut connection, &self.target.generation, &self.target.log).await;
+            match bound {
+                Ok(true) => {
+                    self.connection = Some(connection);
+                    return Ok(Done::Written);
+                }
+                Ok(false) => return Err(self.other_log()),
+                Err(error) => self.wait_or_end(error, &mut pause).await?,
+            }
+        }
+    }
+
+    /// Becomes the owner of these partitions of both topics.
+    pub(crate) async fn take_over(&mut self, keys: &[(Topic, i32)]) -> Result<Done, ProjectorError> {
+        // What was known of provider devices may have been changed by another owner.
+        self.plain.forget_all();
+        self.owned.clear();
+        let mut pause = Pause::new(&self.config);
+        loop {
+            let Some(mut connection) = self.connected(&mut pause).await? else {
+                return Ok(Done::Stopped);
+            };
+            let Target { generation, log } = &self.target;
+            let owner = &self.config.owner;
+            match offsets::take_over(&mut connection, generation, log, owner, keys).await {
+                Ok(places) if places.len() == keys.len() => {
+                    self.connection = Some(connection);
+                    self.owned.assign(places);
+                    return Ok(Done::Written);
+                }
+                Ok(_) => return Err(self.other_log()),
+                Err(error) => self.wait_or_end(error, &mut pause).await?,
+            }
+        }
+    }
+
+    fn other_log(&self) -> ProjectorError {
+        ProjectorError::OtherLog {
+            generation: self.target.generation.clone(),
+            log: self.target.log.log_id.to_string(),
+        }
+    }
+
+    /// Writes records: those of places that are owned, and not written before.
+    ///
+    /// A record that cannot be written halts its partition; the others go on. It is found by halving the batch.
+    pub(crate) async fn project(&mut self, records: &[Read]) -> Result<Done, ProjectorError> {
+        let mut rest = vec![records];
+        while let Some(slice) = rest.pop() {
+            match self.try_until_settled(slice).await? {
+                Tried::Written => {}
+                Tried::SetBack => return Ok(Done::SetBack),
+                Tried::Stopped => return Ok(Done::Stopped),
+                Tried::Refused(error) if slice.len() == 1 => {
+                    if let Some(read) = slice.first() {
+                        self.halt(read.position, read.event.as_ref().ok(), &error.to_string());
+                    }
+                }
+                Tried::Refused(_) => {
+                    let (first, second) = slice.split_at(slice.len() / 2);
+                    rest.push(second);
+                    rest.push(first);
+                }
+            }
+        }
+        self.halt_undecodable(records);
+        Ok(Done::Written)
+    }
+
+    /// Tries until it is written, or never will be.
+    async fn try_until_settled(&mut self, records: &[Read]) -> Result<Tried, ProjectorError> {
+        let mut pause = Pause::new(&self.config);
+        let mut n_repeats = 0;
+        // Folding costs more than a comparison: what was prepared is good as long as the same places are owned.
+        let mut attempt = Attempt::prepare(records, &self.owned);
+        loop {
+            if attempt.places.is_empty() {
+                return Ok(Tried::Written);
+            }
+            attempt.measure_age();
+            let Some(mut connection) = self.connected(&mut pause).await? else {
+                return Ok(Tried::Stopped);
+            };
+            let began = Instant::now();
+            let outcome = self.try_once(&mut connection, &attempt).await;
+            match outcome {
+                Ok(Outcome::Committed(written)) => {
+                    self.connection = Some(connection);
+                    self.owned.advanced(&attempt.places);
+                    attempt.measure(&written, began.elapsed());
+                    return Ok(Tried::Written);
+                }
+                Ok(Outcome::Fenced) => {
+                    self.plain.forget_all();
+                    match self.reconcile(&mut connection).await {
+                        Ok(Reconciled::SetBack) => return Ok(Tried::SetBack),
+                        Ok(Reconciled::GoOn) => self.connection = Some(connection),
+                        Err(error) => self.wait_or_end(error, &mut pause).await?,
+                    }
+                    attempt = Attempt::prepare(records, &self.owned);
+                    n_repeats += 1;
+                }
+                Ok(Outcome::Crowded) => {
+                    self.connection = Some(connection);
+                    n_repeats += 1;
+                    self.repeat(n_repeats).await;
+                }
+                Err(error) => match verdict(&error) {
+                    Verdict::Poison => {
+                        self.connection = Some(connection);
+                        return Ok(Tried::Refused(error));
+                    }
+                    Verdict::Repeat => {
+                        self.connection = Some(connection);
+                        tracing::debug!(%error, "lost a race, repeating the batch: {error}");
+                        n_repeats += 1;
+                        self.repeat(n_repeats).await;
+                    }
+                    Verdict::Reconnect | Verdict::Halt => self.wait_or_end(error, &mut pause).await?,
+                },
+            }
+            if n_repeats > MAX_REPEATS {
+                return Err(ProjectorError::Repeated(n_repeats));
+            }
+        }
+    }
+
+    async fn try_once(&mut self, connection: &mut PgConnection, attempt: &Attempt) -> sqlx::Result<Outcome> {
+        make_days(connection, &mut self.days, &attempt.batch).await?;
+        commit(
+            connection,
+            &self.target,
+            &attempt.places,
+            &attempt.batch,
+            &mut self.plain,
+        )
+        .await
+    }
+
+    async fn reconcile(&mut self, connection: &mut PgConnection) -> sqlx::Result<Reconciled> {
+        metrics::counter!(Metric::FleetlogProjectorFencedTotal.name()).increment(1);
+        let written = offsets::look_up(connection, &self.target.generation, &self.owned.keys()).await?;
+        let n_before = self.owned.len();
+        let reconciled = self.owned.reconcile(&written);
+        tracing::warn!(
+            n_lost = n_before - self.owned.len(),
+            "a transaction failed whole: {} of {n_before} partitions are another projector's now",
+            n_before - self.owned.len()
+        );
+        Ok(reconciled)
+    }
+
+    /// Pauses before a batch is repeated: longer each time, and never as long as whoever won the race does.
+    async fn repeat(&self, n_repeats: u32) {
+        metrics::counter!(Metric::FleetlogProjectorRetriesTotal.name(), "reason" => "lost_race").increment(1);
+        let jitter = uuid::Uuid::new_v4().as_u128() % 16;
+        let millis = u64::from(n_repeats.min(20)) * u64::try_from(jitter).unwrap_or(1);
+        self.pause(Duration::from_millis(millis)).await;
+    }
+
+    /// The connection, made anew if there is none; waits as long as it takes. `None` when told to stop.
+    async fn connected(&mut self, pause: &mut Pause) -> Result<Option<PgConnection>, ProjectorError> {
+        loop {
+            if let Some(connection) = self.connection.take() {
+                return Ok(Some(connection));
+            }
+            if self.shutdown.is_cancelled() {
+                return Ok(None);
+            }
+            match session::open(&self.pool, &self.target.generation).await {
+                Ok(connection) => {
+                    self.health.set("postgres", Check::passing("connected"));
+                    return Ok(Some(connection));
+                }
+                Err(error) => self.wait_or_end(error, pause).await?,
+            }
+        }
+    }
+
+    /// Waits before another try, if one may help. The connection is not used again.
+    async fn wait_or_end(&mut self, error: sqlx::Error, pause: &mut Pause) -> Result<(), ProjectorError> {
+        match verdict(&error) {
+            Verdict::Halt | Verdict::Poison => Err(error.into()),
+            Verdict::Repeat | Verdict::Reconnect => {
+                metrics::counter!(Metric::FleetlogProjectorRetriesTotal.name(), "reason" => "unavailable")
+                    .increment(1);
+                let wait = pause.next();
+                tracing::warn!(%error, ?wait, "Postgres is not available, trying again in {wait:?}: {error}");
+                self.health
+                    .set("postgres", Check::failing(format!("not available: {error}")));
+                self.pause(wait).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    /// The first record of a place that is no event of ours halts it; what came before is written.
+    fn halt_undecodable(&mut self, records: &[Read]) {
+        for read in records {
+            if let Err(undecodable) = &read.event
+                && self.owned.place_of(read.position).is_some()
+            {
+                self.halt(read.position, None, &undecodable.reason);
+            }
+        }
+    }
+
+    fn halt(&mut self, position: Position, event: Option<&Event>, reason: &str) {
+        let id = event.map_or_else(|| "no event of ours".to_owned(), |event| event.id.to_string());
+        let why = format!(
+            "{position} ({id}) cannot be projected: {reason}. Nothing after it in this partition is projected, and \
+             nothing is lost: the log keeps it. Run a version of fleetlog that can project it, or have this event looked into"
+        );
+        tracing::error!(
+            topic = position.topic.suffix(), partition = position.partition, offset = position.offset,
+            event.id = %id, reason, "{why}"
+        );
+        self.owned.halt(position, why);
+    }
+}

@@ -1,0 +1,266 @@
+//! Consumes the log until told to stop.
+
+use std::time::Duration;
+
+use schema::Topic;
+use service::{CancellationToken, Check, Health};
+use sqlx::PgPool;
+use stream::{Delivery, LogConfig, LogIdentity, Reader, topics::TopicsError};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::{
+    Config, FOLD_VERSION, ProjectorError,
+    commit::Target,
+    generations::{self, GenerationError},
+    metrics::{self, Metric},
+    pause::Pause,
+    project::{Done, Projection},
+    sql::{Verdict, verdict},
+};
+
+/// What is folded: partition n of both goes to one owner, so a provider device's events meet in one projector.
+const TOPICS: [Topic; 2] = [Topic::Events, Topic::Readings];
+
+/// How often health and lag are shown.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// If partitions turn out to be another's and the group does not tell within this, the group is joined anew.
+const PATIENCE_WITH_LOSS: Duration = Duration::from_secs(15);
+
+/// Projects the log into the active generation until `shutdown` is cancelled.
+///
+/// Several may run at once: they share the partitions. While Postgres or Kafka is away it waits, and says so in
+/// `health`. Told to stop, it writes what is in flight and leaves the group.
+pub async fn run(
+    config: Config,
+    log: LogConfig,
+    pool: PgPool,
+    health: Health,
+    shutdown: CancellationToken,
+) -> Result<(), ProjectorError> {
+    metrics::describe();
+    for check in ["postgres", "kafka", "partitions"] {
+        health.set(check, Check::failing("starting"));
+    }
+    let stop = shutdown.clone();
+    let stop_within = config.stop_within;
+    let work = work(config, log, pool, health, shutdown);
+    tokio::pin!(work);
+    tokio::select! {
+        ended = &mut work => return ended,
+        () = stop.cancelled() => {}
+    }
+    // What is not written within this time comes again: rows and positions commit together.
+    timeout(stop_within, work).await.unwrap_or_else(|_| {
+        tracing::warn!(
+            ?stop_within,
+            "the transaction in flight did not end within {stop_within:?} and is given up"
+        );
+        Ok(())
+    })
+}
+
+async fn work(
+    config: Config,
+    log: LogConfig,
+    pool: PgPool,
+    health: Health,
+    shutdown: CancellationToken,
+) -> Result<(), ProjectorError> {
+    let Some(identity) = identify(&config, &log, &health, &shutdown).await? else {
+        return Ok(());
+    };
+    let Some(generation) = active_generation(&config, &pool, &health, &shutdown).await? else {
+        return Ok(());
+    };
+    tracing::info!(
+        generation, log.id = %identity.log_id, partitions = identity.partitions, group = config.group,
+        "projecting log {} into {generation}", identity.log_id
+    );
+    let target = Target {
+        generation,
+        log: identity.clone(),
+    };
+    let mut projection = Projection::new(config.clone(), pool, health.clone(), shutdown.clone(), target);
+    if projection.bind_log().await? == Done::Stopped {
+        return Ok(());
+    }
+    loop {
+        let reader = Reader::subscribe(&log, &config.group, &identity, &TOPICS)?;
+        let mut consumer = Consumer {
+            config: &config,
+            reader,
+            projection: &mut projection,
+            health: &health,
+            lost_at: None,
+        };
+        let ended = consumer.consume(&shutdown).await;
+        let Consumer { reader, .. } = consumer;
+        projection.owned.clear();
+        reader.close().await;
+        if ended? == Ended::Stopped {
+            return Ok(());
+        }
+    }
+}
+
+/// Why the group is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Stopped,
+    /// To be joined anew.
+    Left,
+}
+
+/// A membership in the group.
+struct Consumer<'a> {
+    config: &'a Config,
+    reader: Reader,
+    projection: &'a mut Projection,
+    health: &'a Health,
+    /// Since when partitions are known to be another's that the group says are ours.
+    lost_at: Option<Instant>,
+}
+
+impl Consumer<'_> {
+    async fn consume(&mut self, shutdown: &CancellationToken) -> Result<Ended, ProjectorError> {
+        self.health
+            .set("partitions", Check::failing("waiting to be assigned partitions"));
+        let mut report = interval(REPORT_INTERVAL);
+        report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(Ended::Stopped),
+                _ = report.tick() => {
+                    self.report();
+                    if self.lost_at.is_some_and(|at| at.elapsed() > PATIENCE_WITH_LOSS) {
+                        return Ok(Ended::Left);
+                    }
+                    continue;
+                }
+                delivery = self.reader.next(self.config.max_records, self.config.max_wait) => delivery?,
+            };
+            match self.take(delivery).await? {
+                Done::Written => {}
+                Done::SetBack => return Ok(Ended::Left),
+                Done::Stopped => return Ok(Ended::Stopped),
+            }
+            if self.projection.owned.n_lost() == 0 {
+                self.lost_at = None;
+            } else {
+                self.lost_at.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    async fn take(&mut self, delivery: Delivery) -> Result<Done, ProjectorError> {
+        match delivery {
+            Delivery::Assigned(partitions) => {
+                let places: Vec<_> = TOPICS
+                    .into_iter()
+                    .flat_map(|topic| partitions.iter().map(move |partition| (topic, *partition)))
+                    .collect();
+                let done = self.projection.take_over(&places).await?;
+                if done == Done::Written {
+                    self.reader.start_at(&self.projection.owned.positions())?;
+                    tracing::info!(?partitions, "owns partitions {partitions:?}");
+                    self.report();
+                }
+                Ok(done)
+            }
+            Delivery::Revoked(partitions) => {
+                tracing::info!(?partitions, "gives up partitions {partitions:?}");
+                self.projection.owned.clear();
+                self.health
+                    .set("partitions", Check::failing("waiting to be assigned partitions"));
+                Ok(Done::Written)
+            }
+            Delivery::Batch(batch) => {
+                let done = self.projection.project(&batch.records).await?;
+                self.reader
+                    .commit_for_lag_tools(&self.projection.owned.positions());
+                Ok(done)
+            }
+        }
+    }
+
+    /// Shows health and lag.
+    fn report(&self) {
+        let kafka = match self.reader.health() {
+            Ok(detail) => Check::passing(detail),
+            Err(detail) => Check::failing(detail),
+        };
+        self.health.set("kafka", kafka);
+        let owned = &self.projection.owned;
+        let lag = owned.measure(&self.reader.lags());
+        if lag == 0 {
+            ::metrics::gauge!(Metric::FleetlogProjectorOldestEventAgeSeconds.name()).set(0.0);
+        }
+        let halts: Vec<&str> = owned.halts().collect();
+        let partitions = if !halts.is_empty() {
+            Check::failing(halts.join("; "))
+        } else if self.lost_at.is_some() {
+            Check::failing(format!(
+                "{} partitions turned out to be another's",
+                owned.n_lost()
+            ))
+        } else {
+            Check::passing(format!("{} partitions owned, {lag} events behind", owned.len()))
+        };
+        self.health.set("partitions", partitions);
+    }
+}
+
+/// Learns which log it is; waits while Kafka is away.
+async fn identify(
+    config: &Config,
+    log: &LogConfig,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> Result<Option<LogIdentity>, ProjectorError> {
+    let mut pause = Pause::new(config);
+    loop {
+        let error = match stream::topics::check(log).await {
+            Ok(identity) => return Ok(Some(identity)),
+            Err(TopicsError::Kafka(fault)) => fault,
+            Err(error) => return Err(error.into()),
+        };
+        tracing::warn!(%error, "Kafka is not available: {error}");
+        health.set("kafka", Check::failing(format!("not available: {error}")));
+        tokio::select! {
+            () = tokio::time::sleep(pause.next()) => {}
+            () = shutdown.cancelled() => return Ok(None),
+        }
+    }
+}
+
+/// The generation to fill; waits while Postgres is away.
+async fn active_generation(
+    config: &Config,
+    pool: &PgPool,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> Result<Option<String>, ProjectorError> {
+    let mut pause = Pause::new(config);
+    loop {
+        let error = match generations::active(pool).await {
+            Ok(active) if active.fold_version == FOLD_VERSION => return Ok(Some(active.generation)),
+            Ok(active) => {
+                return Err(ProjectorError::FoldVersion {
+                    generation: active.generation,
+                    held: active.fold_version,
+                    own: FOLD_VERSION,
+                });
+            }
+            Err(GenerationError::Database(error)) if verdict(&error) == Verdict::Reconnect => error,
+            Err(error) => return Err(error.into()),
+        };
+        tracing::warn!(%error, "Postgres is not available: {error}");
+        health.set("postgres", Check::failing(format!("not available: {error}")));
+        tokio::select! {
+            () = tokio::time::sleep(pause.next()) => {}
+            () = shutdown.cancelled() => return Ok(None),
+        }
+    }
+}

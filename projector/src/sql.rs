@@ -1,0 +1,20 @@
+//! The statements: one function each, in the order a transaction runs them.
+//!
+//! Rows move by `unnest` of arrays, sorted by key. Every upsert is guarded by the order key in SQL: the guard, never a
+//! cache, is the truth, so running a statement twice is running it once.
+
+pub(crate) mod activity;
+pub(crate) mod candidates;
+pub(crate) mod facts;
+pub(crate) mod history;
+pub(crate) mod latest;
+pub(crate) mod links;
+pub(crate) mod listening;
+pub(crate) mod lowered;
+pub(crate) mod offsets;
+pub(crate) mod provider_devices;
+pub(crate) mod session;
+pub(crate) mod value;
+mod verdict;
+
+pub(crate) use verdict::{Verdict, verdict};
