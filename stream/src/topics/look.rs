@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use rdkafka::{
 };
 use schema::{Body, LogId, Topic};
 
-use super::TOPICS;
+use super::{LOOK_INTERVAL, TOPICS};
 use crate::{KafkaFault, LogConfig, client::Watch};
 
 /// How long Kafka may take to answer one question.
@@ -135,7 +136,7 @@ fn see_openings(
     let mut openings = vec![Opening::Empty; n_partitions];
     let mut to_read = TopicPartitionList::new();
     for (partition, opening) in (0_i32..).zip(&mut openings) {
-        let (beginning, end) = asking.fetch_watermarks(name, partition, TIMEOUT)?;
+        let (beginning, end) = watermarks(asking, name, partition)?;
         if beginning > 0 {
             *opening = Opening::Cut(beginning);
         } else if end > 0 {
@@ -149,6 +150,29 @@ fn see_openings(
         read?;
     }
     Ok(openings)
+}
+
+/// Where a partition begins and ends. One that was just made may not have a leader that knows of it.
+fn watermarks(asking: &BaseConsumer<Watch>, name: &str, partition: i32) -> Result<(i64, i64), KafkaFault> {
+    let deadline = Instant::now() + FIRST_RECORDS_TIMEOUT;
+    loop {
+        let error = match asking.fetch_watermarks(name, partition, TIMEOUT) {
+            Ok(watermarks) => return Ok(watermarks),
+            Err(error) => error,
+        };
+        let passes = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+            )
+        );
+        if !passes || Instant::now() > deadline {
+            return Err(error.into());
+        }
+        thread::sleep(LOOK_INTERVAL);
+    }
 }
 
 /// Reads the first record of each of these partitions, which are assigned.
