@@ -47,6 +47,7 @@ impl RoleArgs {
     /// Begins to log and measure.
     pub(crate) fn begin(&self, name: &str) -> Result<Role, Failure> {
         let metrics = telemetry::init(name, Some(&self.filter)).map_err(Failure::usage)?;
+        stream::metrics::describe();
         Ok(Role {
             metrics,
             health: Health::default(),
