@@ -20,6 +20,7 @@ pub(crate) async fn simulate(stack: &Stack, door: &Role, devices: u32, rate: u32
         let integration = stack
             .integration_with(door, &organization, &["--scheme", scheme])
             .await;
+        accepts(stack, &integration, scheme).await;
         targets.push(target(&integration, scheme));
     }
     let file = stack.folder.join("targets.json");
@@ -41,6 +42,32 @@ pub(crate) async fn simulate(stack: &Stack, door: &Role, devices: u32, rate: u32
             "11",
         ])
         .await;
+}
+
+/// Waits until the door has heard of the integration's credential.
+async fn accepts(stack: &Stack, integration: &Integration, scheme: &str) {
+    let secret = stack.folder.join(&integration.id);
+    std::fs::write(&secret, &integration.secret).expect("a file can be written");
+    let secret = secret.to_str().expect("text");
+    let send = [
+        "send",
+        "--url",
+        &integration.url,
+        "--scheme",
+        scheme,
+        "--secret-file",
+        secret,
+    ];
+    let delivery = ["--dialect", "platform", "--name", "probe", "--data", "{}"];
+    eventually("the door knows the credential", || async {
+        let (code, output, errors) = stack.try_fleetlog(&[&send[..], &delivery].concat()).await;
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(format!("{output}{errors}"))
+        }
+    })
+    .await;
 }
 
 fn target(integration: &Integration, scheme: &str) -> Value {
