@@ -65,7 +65,7 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "RFC3339")]
     start: Option<Micros>,
     /// How long the devices' day is, over which the times in the deliveries are spread
-    #[arg(long, value_name = "D", default_value = "2h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "D", default_value = "1h", value_parser = humantime::parse_duration)]
     span: Duration,
     /// How many deliveries may be on their way at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
