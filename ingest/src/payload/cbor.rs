@@ -1,11 +1,15 @@
 //! CBOR as JSON, always in the same way.
 //!
 //! Byte strings become base64, tags are unwrapped, keys that are no text become their JSON text, numbers that JSON
-//! does not have become texts.
+//! does not have become texts. Maps as keys of maps as keys are refused beyond a depth: each level quotes the one
+//! within, so that the text doubles.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ciborium::Value;
 use serde_json::value::RawValue;
+
+/// Most keys that stand within each other.
+const MOST_NESTED_KEYS: usize = 4;
 
 /// The JSON text of one CBOR item that is all there is; `None` if the bytes are anything else.
 pub(crate) fn to_json(bytes: &[u8]) -> Option<String> {
@@ -15,14 +19,14 @@ pub(crate) fn to_json(bytes: &[u8]) -> Option<String> {
         return None;
     }
     let mut json = String::with_capacity(bytes.len() * 2);
-    write(&mut json, &value)?;
+    write(&mut json, &value, 0)?;
     // Nothing above can write anything but JSON; if it did, the bytes would still be kept.
     serde_json::from_str::<&RawValue>(&json).ok()?;
     Some(json)
 }
 
-/// Appends a value. Its nesting is bounded by the decoder.
-fn write(json: &mut String, value: &Value) -> Option<()> {
+/// Appends a value that stands within so many keys. Its nesting is bounded by the decoder.
+fn write(json: &mut String, value: &Value, n_keys: usize) -> Option<()> {
     match value {
         Value::Null => json.push_str("null"),
         Value::Bool(flag) => json.push_str(if *flag { "true" } else { "false" }),
@@ -30,14 +34,14 @@ fn write(json: &mut String, value: &Value) -> Option<()> {
         Value::Float(number) => write_float(json, *number),
         Value::Text(text) => write_text(json, text),
         Value::Bytes(bytes) => write_text(json, &STANDARD.encode(bytes)),
-        Value::Tag(_, value) => write(json, value)?,
+        Value::Tag(_, value) => write(json, value, n_keys)?,
         Value::Array(values) => {
             json.push('[');
             for (index, value) in values.iter().enumerate() {
                 if index > 0 {
                     json.push(',');
                 }
-                write(json, value)?;
+                write(json, value, n_keys)?;
             }
             json.push(']');
         }
@@ -47,9 +51,9 @@ fn write(json: &mut String, value: &Value) -> Option<()> {
                 if index > 0 {
                     json.push(',');
                 }
-                write_key(json, key)?;
+                write_key(json, key, n_keys + 1)?;
                 json.push(':');
-                write(json, value)?;
+                write(json, value, n_keys)?;
             }
             json.push('}');
         }
@@ -59,13 +63,16 @@ fn write(json: &mut String, value: &Value) -> Option<()> {
     Some(())
 }
 
-fn write_key(json: &mut String, key: &Value) -> Option<()> {
+fn write_key(json: &mut String, key: &Value, n_keys: usize) -> Option<()> {
     if let Value::Text(text) = key {
         write_text(json, text);
         return Some(());
     }
+    if n_keys > MOST_NESTED_KEYS {
+        return None;
+    }
     let mut text = String::new();
-    write(&mut text, key)?;
+    write(&mut text, key, n_keys)?;
     // The key that is a byte string is its base64, not that in quotes.
     match serde_json::from_str::<String>(&text) {
         Ok(text) => write_text(json, &text),
@@ -143,6 +150,16 @@ mod tests {
     #[test]
     fn nesting_beyond_the_decoders_limit_is_refused_not_followed() {
         assert_eq!(to_json(&vec![0x81; 200_000]), None);
+    }
+
+    #[test]
+    fn keys_within_keys_are_not_quoted_without_end() {
+        let nested = |depth| [vec![0xa1; depth], b"\x61a".to_vec(), vec![0x00; depth]].concat();
+        assert_eq!(to_json(&nested(2)).as_deref(), Some(r#"{"{\"a\":0}":0}"#));
+        assert!(to_json(&nested(MOST_NESTED_KEYS + 1)).is_some());
+        for depth in [MOST_NESTED_KEYS + 2, 40, 250] {
+            assert_eq!(to_json(&nested(depth)), None);
+        }
     }
 
     proptest! {
