@@ -47,7 +47,8 @@ fn number(text: &str) -> Option<Micros> {
         return None;
     }
     // The value times 10^9, so that nanoseconds of whole seconds are exact.
-    let shift = 9 + exponent - i32::try_from(fraction.len()).ok()?;
+    let places = i32::try_from(fraction.len()).ok()?;
+    let shift = exponent.checked_sub(places)?.checked_add(9)?;
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
     let scale = 10_i128.checked_pow(shift.unsigned_abs())?;
     let billionths = if shift >= 0 {
@@ -110,6 +111,10 @@ mod tests {
     #[case(r#"{"seconds":1,"nanos":-1}"#)]
     #[case("1e400")]
     #[case("1e-400")]
+    #[case("1e2147483647")]
+    #[case("1e-2147483648")]
+    #[case("0.00000000000000001e-2147483640")]
+    #[case(r#"{"seconds":9223372036854775807,"nanos":999999999}"#)]
     #[case("99999999999999999999999999999")]
     fn what_is_no_instant_is_none(#[case] json: &str) {
         assert_eq!(read(json), None);
@@ -117,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_number_breaks_it(mantissa in any::<i128>(), exponent in -50..50_i32) {
+        fn no_number_breaks_it(mantissa in any::<i128>(), exponent in prop_oneof![-50..50_i32, any::<i32>()]) {
             let text = format!("{mantissa}e{exponent}");
             let value: Box<RawValue> = serde_json::from_str(&text).unwrap();
             instant(&value);
