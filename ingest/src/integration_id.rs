@@ -20,8 +20,12 @@ pub(crate) fn named(request: &HttpRequest) -> Result<IntegrationId, Doubt> {
         .get_all(HEADER)
         .map(|value| String::from_utf8_lossy(value.as_bytes()));
     let in_query = request.query_string().split('&').filter_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        (name == NAME).then(|| percent_decode_str(value).decode_utf8_lossy())
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // Whoever else reads the query decodes names too, and would see another integration.
+        let is_name = percent_decode_str(name)
+            .decode_utf8()
+            .is_ok_and(|name| name == NAME);
+        is_name.then(|| percent_decode_str(value).decode_utf8_lossy())
     });
     agreed(in_path.into_iter().chain(in_headers).chain(in_query))
 }
@@ -59,6 +63,9 @@ mod tests {
     #[case::header_is_no_id(Some(ONE), &["x"], "", Err(Doubt::ConflictingIntegration))]
     #[case::headers_differ(None, &[ONE, TWO], "", Err(Doubt::ConflictingIntegration))]
     #[case::query_differs(Some(ONE), &[], "integration_id=x", Err(Doubt::ConflictingIntegration))]
+    #[case::query_spelt_otherwise(Some(ONE), &[], "integration%5Fid=x", Err(Doubt::ConflictingIntegration))]
+    #[case::query_without_a_value(Some(ONE), &[], "integration_id", Err(Doubt::ConflictingIntegration))]
+    #[case::another_parameter(Some(ONE), &[], "integration=x&%FF=x&", Ok(1))]
     fn what_names_an_integration_must_agree(
         #[case] path: Option<&'static str>,
         #[case] headers: &[&str],
