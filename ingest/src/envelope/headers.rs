@@ -85,11 +85,19 @@ impl<'h> Envelope<'h> {
                 continue;
             };
             if !is_carried_elsewhere(name) {
-                let value = decode(value.as_bytes()).ok_or_else(|| Rejection::MalformedEnvelope {
+                let malformed = |problem| Rejection::MalformedEnvelope {
                     header: Cow::Owned(format!("Ce-{name}")),
-                    problem: "is not percent-encoded UTF-8",
-                })?;
-                envelope.extensions.insert(name.to_owned(), text(&value));
+                    problem,
+                };
+                let value =
+                    decode(value.as_bytes()).ok_or_else(|| malformed("is not percent-encoded UTF-8"))?;
+                if envelope
+                    .extensions
+                    .insert(name.to_owned(), text(&value))
+                    .is_some()
+                {
+                    return Err(malformed("is there twice"));
+                }
             }
         }
         Ok(envelope)
@@ -214,6 +222,10 @@ mod tests {
                 .to_string()
                 .starts_with("header Ce-Time is no RFC 3339 time")
         );
+
+        let twice = headers(&[("ce-foo", b"a"), ("ce-foo", b"a")]);
+        let refused = Envelope::from_headers(&twice).unwrap_err();
+        assert_eq!(refused.to_string(), "header Ce-foo is there twice");
 
         let refused = Envelope::from_headers(&headers(&[("ce-foo", b"%C0%A0")])).unwrap_err();
         assert_eq!(refused.to_string(), "header Ce-foo is not percent-encoded UTF-8");
