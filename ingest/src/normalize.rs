@@ -34,7 +34,7 @@ pub(crate) fn normalize(delivery: &Verified<'_>, limit: usize) -> Result<Normali
         Err(UnpackError::TooLarge) => return Err(Rejection::UnpackedTooLarge { limit }),
         Err(UnpackError::Malformed) => {
             let unread = Unread::whole(UnreadReason::MalformedGzip, "the body cannot be unpacked");
-            return finish(delivery, Heard::unread(unread));
+            return finish(delivery, Reader::read_nothing(delivery, unread)?);
         }
     };
     let n_bytes_unpacked = if let Cow::Owned(unpacked) = &body {

@@ -60,6 +60,18 @@ impl<'d> Reader<'d> {
         }
     }
 
+    /// A delivery whose body nobody can read. Under a signature over it, headers must not speak in its place.
+    pub(crate) fn read_nothing(delivery: &Verified<'_>, why: Unread) -> Result<Heard, Rejection> {
+        let may_speak = matches!(delivery.trust(), Trust::Request);
+        let is_silent =
+            || envelope::hearsay(delivery.headers()).is_ok_and(|heard| heard.iter().all(Option::is_none));
+        if may_speak || is_silent() {
+            Ok(Heard::unread(why))
+        } else {
+            Err(Doubt::UnsignedEnvelope.into())
+        }
+    }
+
     /// The headers say what it is.
     fn by_headers(&self, body: &'d [u8]) -> Result<Heard, Rejection> {
         let envelope = &self.beside;
