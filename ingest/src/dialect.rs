@@ -299,4 +299,6 @@ fn device(
 #[cfg(test)]
 mod nothing_is_lost;
 #[cfg(test)]
+mod only_its_own_project;
+#[cfg(test)]
 mod tests;

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use schema::{Body, ExternalId, Extra, Micros, RawJson};
 use serde_json::{Value, value::RawValue};
 
-use super::{Misread, Reader, Signed, Statement, Unread, UnreadReason, golioth_pipelines};
+use super::{
+    Misread, Reader, Signed, Statement, Unread, UnreadReason, golioth_pipelines, platform::PROJECTS,
+};
 use crate::{
     envelope::Envelope,
     payload::{Object, Payload, instant},
@@ -19,6 +21,8 @@ pub(super) struct Wrapped<'a> {
     pub(super) device: Cow<'a, str>,
     /// The project's id.
     pub(super) project: Option<Cow<'a, str>>,
+    /// Every project that is named, under whatever name.
+    projects: Vec<Cow<'a, str>>,
     /// When Golioth received it, or what `extract-timestamp` found.
     pub(super) time: Option<Micros>,
     /// What else there is.
@@ -44,6 +48,7 @@ impl<'a> Wrapped<'a> {
             data,
             device,
             project,
+            projects: object.all_named(&PROJECTS).collect(),
             time,
             rest,
         })
@@ -66,7 +71,8 @@ impl<'a> Wrapped<'a> {
 
 /// What a device sent, wrapped and without any other envelope: a reading at the root.
 pub(super) fn statement(reader: &Reader<'_>, wrapped: &Wrapped<'_>) -> Result<Statement, Misread> {
-    reader.check_project(&[wrapped.project.as_deref()], true)?;
+    let projects: Vec<_> = wrapped.projects.iter().map(|project| Some(&**project)).collect();
+    reader.check_project(&projects, true)?;
     let device = ExternalId::new(&wrapped.device)
         .map_err(|_| Unread::whole(UnreadReason::InvalidDevice, "the device's id is malformed"))?;
     let envelope = Envelope {

@@ -49,7 +49,7 @@ const IDS: [&str; 2] = ["deviceId", "device_id"];
 const NAMES: [&str; 2] = ["deviceName", "device_name"];
 const TIMES: [&str; 4] = ["timestamp", "time", "occurred_at", "occurredAt"];
 const LAST_SEEN: [&str; 4] = ["lastSeen", "last_seen", "lastReport", "last_report"];
-const PROJECTS: [&str; 3] = ["project_id", "projectId", "project"];
+pub(super) const PROJECTS: [&str; 3] = ["project_id", "projectId", "project"];
 const STATUSES: [&str; 2] = ["status", "state"];
 
 /// What happened, if the object is a platform event.
@@ -160,9 +160,9 @@ pub(super) fn statements<'a>(
     let shown = Shown::read(payload, occurrence.is_reading());
     let projects: Vec<_> = shown
         .layers()
-        .map(|layer| layer.text_or_number(&PROJECTS))
+        .flat_map(|layer| layer.all_named(&PROJECTS))
         .collect();
-    let projects: Vec<_> = projects.iter().map(Option::as_deref).collect();
+    let projects: Vec<_> = projects.iter().map(|project| Some(&**project)).collect();
     reader.check_project(&projects, false)?;
     let device = device(reader.integration(), shown.id.as_deref(), shown.name.as_deref())?;
 

@@ -173,46 +173,6 @@ fn a_device_that_chooses_body_and_media_type_cannot_speak_for_another() {
     assert!(platform.subject.to_string().ends_with("/id:d1"));
 }
 
-#[rstest]
-#[case::same(Some("my-project"), "accepted")]
-#[case::other(Some("their-project"), "other_project")]
-#[case::none(None, "no_project")]
-fn a_bound_integration_takes_its_own_project_only(#[case] subject: Option<&str>, #[case] outcome: &str) {
-    let mut sent =
-        Sent::from_golioth("/x", "1").to(|integration| integration.project = Some("my-project".to_owned()));
-    sent.headers.remove("ce-subject");
-    if let Some(subject) = subject {
-        sent = sent.header("ce-subject", subject);
-    }
-    assert_eq!(sent.refusal(), outcome);
-}
-
-#[test]
-fn a_project_is_looked_for_anywhere_in_a_delivery() {
-    let bound = |sent: Sent| {
-        sent.to(|integration| integration.project = Some("my-project".to_owned()))
-            .refusal()
-    };
-    let other = WRAPPED.replace("my-project", "their-project");
-    assert_eq!(bound(Sent::from_golioth("/x", &other)), "other_project");
-    assert_eq!(bound(Sent::signed(&other)), "other_project");
-    assert_eq!(bound(Sent::signed(WRAPPED)), "accepted");
-    assert_eq!(
-        bound(Sent::signed(r#"{"data":1,"device_id":"d1"}"#)),
-        "no_project"
-    );
-    assert_eq!(
-        bound(Sent::signed(r#"{"event":"device.online","device_id":"d1"}"#)),
-        "accepted"
-    );
-    assert_eq!(
-        bound(Sent::signed(
-            r#"{"event":"device.online","device_id":"d1","project_id":"x"}"#
-        )),
-        "other_project"
-    );
-}
-
 #[test]
 fn under_a_signature_the_body_alone_counts() {
     let event = Sent::signed(WRAPPED)
@@ -416,6 +376,9 @@ fn packed_bodies_are_unpacked_after_they_are_verified() {
         (letter.reason.as_str(), letter.body.as_slice()),
         ("malformed_gzip", &b"{}"[..])
     );
+    let cut_short = Sent::signed(&packed[..20]);
+    assert_eq!(cut_short.letter().reason, "malformed_gzip");
+    assert_eq!(cut_short.header("ce-source", "d1").refusal(), "unsigned_envelope");
 
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(&vec![b' '; crate::example::LIMIT + 1]).unwrap();

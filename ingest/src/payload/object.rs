@@ -41,22 +41,22 @@ impl<'a> Object<'a> {
 
     /// The first of these members that is a string and not empty, or a number: its text.
     pub(crate) fn text_or_number(&self, names: &[&str]) -> Option<Cow<'a, str>> {
-        names.iter().find_map(|name| {
-            let value = self.get(name)?.get();
-            let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-            if is_number {
-                Some(Cow::Borrowed(value))
-            } else {
-                self.text(&[name])
-            }
+        names.iter().find_map(|name| text_or_number(self.get(name)?))
+    }
+
+    /// All that members of these names name, doubled ones too: a string that is not empty, a number, or an object by
+    /// its id.
+    pub(crate) fn all_named<'s>(&'s self, names: &'s [&str]) -> impl Iterator<Item = Cow<'a, str>> + 's {
+        let members = self.0.iter().filter(|(key, _)| names.contains(&&**key));
+        members.filter_map(|(_, value)| {
+            let id = || Object::parse(value.get())?.text_or_number(&["id"]);
+            text_or_number(value).or_else(id)
         })
     }
 
     /// A member that is a string, empty or not.
     pub(crate) fn any_text(&self, name: &str) -> Option<Cow<'a, str>> {
-        let value = self.get(name)?.get();
-        let Key(text) = serde_json::from_str(value).ok()?;
-        Some(text)
+        text(self.get(name)?)
     }
 
     /// A member that is an object.
@@ -86,6 +86,23 @@ impl<'a> Object<'a> {
     /// Where the last member of this name stands.
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         self.0.iter().rposition(|(key, _)| key == name)
+    }
+}
+
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let Key(text) = serde_json::from_str(value.get()).ok()?;
+    Some(text)
+}
+
+/// The text of a string that is not empty, or of a number.
+fn text_or_number(value: &RawValue) -> Option<Cow<'_, str>> {
+    let is_number = value
+        .get()
+        .starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    if is_number {
+        Some(Cow::Borrowed(value.get()))
+    } else {
+        text(value).filter(|text| !text.is_empty())
     }
 }
 
