@@ -4,7 +4,7 @@ use std::{borrow::Cow, ptr};
 
 use schema::{
     ActivityObserved, Body, Claimant, ConnectionChanged, ConnectionState, Disappearance, Evidence, Extra,
-    Fields, Micros, ProviderDevice, ProviderDeviceDisappeared, ReadingReceived, believe,
+    Fields, Micros, ProviderDevice, ProviderDeviceDisappeared, ReadingReceived, Serial, believe,
 };
 use serde_json::Value;
 
@@ -197,8 +197,10 @@ impl<'s, 'a> Said<'s, 'a> {
     }
 
     pub(super) fn add_firmware(&mut self) {
+        // What is no name is kept once, with the payload, and not beside every package.
+        let name = self.name().filter(|name| Serial::new(name).is_ok());
         for firmware::Report { mut body, time } in firmware::reports(self.shown) {
-            body.device_name = self.name();
+            body.device_name.clone_from(&name);
             self.add_at(
                 Body::FirmwareReported(body),
                 time.or(self.template.claimed),

@@ -262,6 +262,20 @@ fn firmware_is_reported_in_three_ways() {
 }
 
 #[test]
+fn what_is_no_name_is_not_repeated_beside_every_package() {
+    let name = "n".repeat(300);
+    let body = json!({"event": "device.updated", "device": {"id": "d1", "name": name,
+        "metadata": {"update": {"main": {"version": "1"}, "modem": {"version": "2"}}}}});
+    let events = events(&body.to_string());
+    assert_eq!(observed(&events).name, Some(Some(name)));
+    assert!(
+        firmware(&events)
+            .iter()
+            .all(|report| report.device_name.is_none())
+    );
+}
+
+#[test]
 fn an_event_id_or_a_time_makes_a_copy_recognizable() {
     let id = |body: &str| events(body)[0].id;
     let with_id = r#"{"event":"device.online","device_id":"d1","event_id":"e1"}"#;
