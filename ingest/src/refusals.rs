@@ -26,20 +26,21 @@ impl Refusals {
         let Some(n_unlogged) = self.take_turn(reason, Instant::now()) else {
             return;
         };
+        let of = integration.map(|id| format!(" of {id}")).unwrap_or_default();
         let integration = integration.map(|id| id.to_string()).unwrap_or_default();
         if rejection.status_code().is_server_error() {
             tracing::warn!(
                 reason,
                 integration.id = integration,
                 n_unlogged,
-                "refused a delivery of {integration}: {rejection}"
+                "refused a delivery{of}: {rejection}"
             );
         } else {
             tracing::info!(
                 reason,
                 integration.id = integration,
                 n_unlogged,
-                "refused a delivery of {integration}: {rejection}"
+                "refused a delivery{of}: {rejection}"
             );
         }
     }
