@@ -15,8 +15,12 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
 pub(crate) fn answer(request: &HttpRequest) -> Result<HttpResponse, Rejection> {
     let mut answer = HttpResponse::Ok();
     answer.insert_header((ALLOW, "POST, OPTIONS"));
-    if let Some(origin) = request.headers().get(REQUEST_ORIGIN) {
-        let origin = origin.to_str().ok().filter(|origin| is_dns_name(origin));
+    let mut origins = request.headers().get_all(REQUEST_ORIGIN);
+    if let Some(origin) = origins.next() {
+        let origin = Some(origin).filter(|_| origins.next().is_none());
+        let origin = origin
+            .and_then(|origin| origin.to_str().ok())
+            .filter(|origin| is_dns_name(origin));
         let origin = origin.ok_or(Rejection::MalformedOrigin)?;
         answer.insert_header((ALLOWED_ORIGIN, origin));
         answer.insert_header((ALLOWED_RATE, "*"));
@@ -39,6 +43,7 @@ fn is_dns_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
     use rstest::rstest;
 
     use super::*;
@@ -57,6 +62,23 @@ mod tests {
     #[case("exämple.com", false)]
     fn an_origin_is_a_dns_name(#[case] text: &str, #[case] accepted: bool) {
         assert_eq!(is_dns_name(text), accepted);
+    }
+
+    #[test]
+    fn one_origin_asks_and_nobody_speaks_for_another() {
+        let asks = |origins: &[&'static str]| {
+            let ask = |request: TestRequest, origin: &&'static str| {
+                request.append_header((REQUEST_ORIGIN, *origin))
+            };
+            let request = origins.iter().fold(TestRequest::default(), ask);
+            answer(&request.to_http_request()).map(|answer| answer.headers().contains_key(ALLOWED_ORIGIN))
+        };
+        assert!(asks(&["a.example"]).unwrap());
+        assert!(!asks(&[]).unwrap());
+        assert_eq!(
+            asks(&["a.example", "b.example"]).unwrap_err(),
+            Rejection::MalformedOrigin
+        );
     }
 
     #[test]
