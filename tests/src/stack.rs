@@ -90,10 +90,7 @@ impl Stack {
             ("KAFKA_BROKERS", brokers.clone()),
             ("FLEETLOG_TOPIC_PREFIX", name.clone()),
             ("FLEETLOG_SINGLE_BROKER", "true".to_owned()),
-            (
-                "FLEETLOG_SEALING_KEY",
-                (10..42).map(|byte: u8| format!("{byte:02x}")).collect(),
-            ),
+            ("FLEETLOG_SEALING_KEY", hex::encode((10..42).collect::<Vec<u8>>())),
             ("FLEETLOG_ADMIN_DATABASE_URL", admin_url.clone()),
             ("FLEETLOG_PROJECTOR_DATABASE_URL", in_role("projector")),
             ("FLEETLOG_CONTROL_DATABASE_URL", in_role("ingest")),
