@@ -290,3 +290,32 @@ fn an_explicit_binding_beats_names_and_a_duplicate_is_a_device_of_its_own() {
         .await;
     });
 }
+
+#[test]
+fn what_a_cloud_never_named_is_what_a_person_says_it_is() {
+    on_stack(|stack| async move {
+        let rooms = rooms(&stack).await;
+        Delivery::golioth(&rooms.integration, "mute", "/s", r#"{"battery": 61}"#)
+            .post()
+            .await
+            .accepted();
+        eventually("it is listed", || async {
+            let rows = stack.rows("SELECT * FROM fleet.unidentified").await;
+            if rows.is_empty() {
+                Err("no".to_owned())
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        let provider_device = format!("{}/id:mute", rooms.integration.id);
+        stack
+            .fleetlog(&["device", "bind", &provider_device, "--serial", "SN-MUTE"])
+            .await;
+        let named = device(&stack, &rooms.organization, "SN-MUTE", |device| {
+            !device["battery"].is_null()
+        })
+        .await;
+        assert!(named["registered_at"].is_string(), "{named}");
+    });
+}

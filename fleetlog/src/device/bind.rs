@@ -2,13 +2,13 @@
 
 use clap::Args;
 use schema::{
-    Body, DeviceId, ExternalId, Extra, IntegrationId, OrganizationId, ProviderDevice, ProviderDeviceBound,
-    Serial, Subject,
+    Body, DeviceId, DeviceRegistered, ExternalId, Extra, Fields, IntegrationId, OrganizationId,
+    ProviderDevice, ProviderDeviceBound, Serial, Subject,
 };
 use sqlx::PgPool;
 
 use super::{
-    register::{Waiting, append},
+    register::{Waiting, append, append_registration},
     sql::{self, Shown},
 };
 use crate::{
@@ -58,7 +58,7 @@ struct To {
     /// It is this device
     #[arg(long, value_name = "ID")]
     device: Option<DeviceId>,
-    /// It is the device with this serial number, registered or not
+    /// It is the device with this serial number, which is registered here if no device shows it
     #[arg(long, value_name = "SERIAL")]
     serial: Option<Serial>,
     /// It is a second device under a serial number that another machine has
@@ -70,6 +70,8 @@ struct To {
 struct Target {
     device: DeviceId,
     serial: Option<Serial>,
+    /// Nobody has heard of it before.
+    is_new: bool,
 }
 
 impl Bind {
@@ -82,6 +84,7 @@ impl Bind {
         let target = self
             .target(&pool, organization, &provider_device, shown.as_ref())
             .await?;
+        self.register(organization, &target).await?;
 
         let concern = Concern {
             organization,
@@ -135,13 +138,17 @@ impl Bind {
                 Failure::not_found(format!("organization {organization} has no device {device}"))
             })?;
             let serial = Serial::new(&serial).ok();
-            return Ok(Target { device, serial });
+            return Ok(Target {
+                device,
+                serial,
+                is_new: false,
+            });
         }
         if let Some(serial) = &self.to.serial {
             let shows_it = sql::with_serial(pool, organization, serial.as_str()).await?;
-            let device = match shows_it.as_slice() {
-                [] => DeviceId::of_serial(organization, serial),
-                [device] => *device,
+            let (device, is_new) = match shows_it.as_slice() {
+                [] => (DeviceId::of_serial(organization, serial), true),
+                [device] => (*device, false),
                 [_, _, ..] => {
                     return Err(Failure::refused(format!(
                         "several devices show {serial}: name one with --device"
@@ -149,7 +156,11 @@ impl Bind {
                 }
             };
             let serial = Some(serial.clone());
-            return Ok(Target { device, serial });
+            return Ok(Target {
+                device,
+                serial,
+                is_new,
+            });
         }
         let name = shown.and_then(|shown| shown.name.as_deref().or(shown.serial.as_deref()));
         let serial = name.and_then(|name| Serial::new(name).ok()).ok_or_else(|| {
@@ -160,6 +171,23 @@ impl Bind {
         Ok(Target {
             device: DeviceId::duplicate(organization, &serial, provider_device),
             serial: Some(serial),
+            is_new: false,
         })
+    }
+
+    /// Registers the device that is meant: without that, one whose cloud never named it would show no serial number.
+    async fn register(&self, organization: OrganizationId, target: &Target) -> Result<(), Failure> {
+        let Some(serial) = target.serial.clone().filter(|_| target.is_new) else {
+            return Ok(());
+        };
+        let body = DeviceRegistered {
+            serial,
+            fields: Fields::default(),
+            author: self.author.author().to_owned(),
+            reason: self.reason.clone(),
+            extra: Extra::new(),
+        };
+        append_registration(&self.kafka, organization, target.device, body).await?;
+        Ok(())
     }
 }

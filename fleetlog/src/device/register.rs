@@ -99,11 +99,6 @@ impl Register {
         if let Some(name) = &self.name {
             fields.insert("name".to_owned(), RawJson::from_value(&json!(name)));
         }
-        let concern = Concern {
-            organization: self.organization,
-            integration: None,
-            subject: Subject::Device(device),
-        };
         let body = DeviceRegistered {
             serial: self.serial.clone(),
             fields: Fields(fields),
@@ -111,8 +106,23 @@ impl Register {
             reason: self.reason.clone(),
             extra: Extra::new(),
         };
-        append(&self.kafka, concern, Body::DeviceRegistered(body)).await
+        append_registration(&self.kafka, self.organization, device, body).await
     }
+}
+
+/// Appends that a device is registered.
+pub(super) async fn append_registration(
+    kafka: &KafkaArgs,
+    organization: OrganizationId,
+    device: DeviceId,
+    body: DeviceRegistered,
+) -> Result<Position, Failure> {
+    let concern = Concern {
+        organization,
+        integration: None,
+        subject: Subject::Device(device),
+    };
+    append(kafka, concern, Body::DeviceRegistered(body)).await
 }
 
 impl Waiting {
