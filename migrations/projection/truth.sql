@@ -33,7 +33,7 @@ CREATE TABLE provider_devices (
     seen_at                timestamptz,
     seen_sequence          bigint,
     seen_id                uuid
-);
+) WITH (fillfactor = 70);
 CREATE INDEX provider_devices_by_name ON provider_devices (organization, name);
 CREATE INDEX provider_devices_by_integration ON provider_devices (integration, name);
 

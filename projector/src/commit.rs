@@ -15,7 +15,7 @@ use crate::{
     sql::{
         activity,
         candidates::{self, Held, Wanted},
-        facts, history, latest, listening, lowered,
+        facts, fields, history, latest, listening, lowered,
         offsets::{self, Place},
         provider_devices,
     },
@@ -131,16 +131,23 @@ pub(crate) async fn commit(
     let mut settled = batch.settle(&known);
     let lowered_devices: BTreeSet<Uuid> = settled.lowered.keys().map(|(device, _)| *device).collect();
 
-    let asked = asked(&settled.truth, plain);
-    let before = read_candidates(connection, asked.keys().copied().collect()).await?;
+    let concerned = asked(&settled.truth, plain, &lowered_devices);
+    let before = read_candidates(connection, concerned.into_keys().collect()).await?;
     if !settled.lowered.is_empty() {
         let facts = lowered::forget(connection, &settled).await?;
         settled.refold(facts);
     }
     let truth = &*settled.truth;
     // What was joined again may say more of the same provider devices.
-    let asked = self::asked(truth, plain);
-    let (rows, told) = write(connection, truth, &asked).await?;
+    let asked = asked(truth, plain, &lowered_devices);
+    let (new, there): (BTreeMap<_, _>, BTreeMap<_, _>) = asked
+        .iter()
+        .map(|(key, row)| (*key, *row))
+        .partition(|(key, _)| !before.contains_key(key));
+    provider_devices::insert(connection, &new).await?;
+    provider_devices::join(connection, &there).await?;
+    let (mut rows, told) = write(connection, truth).await?;
+    rows.push(("provider_devices", count(asked.len())));
 
     let mut touched = Touched::default();
     touched.told(told, truth);
@@ -155,12 +162,16 @@ pub(crate) async fn commit(
     Ok(Outcome::Committed(Written { rows, linked }))
 }
 
-/// Provider devices whose row is not known to be there as it is.
-fn asked<'a>(truth: &'a Truth, plain: &Plain) -> BTreeMap<DeviceKey, &'a ProviderDeviceRow> {
+/// Provider devices whose row is not known to be there and to stay as it is.
+fn asked<'a>(
+    truth: &'a Truth,
+    plain: &Plain,
+    lowered: &BTreeSet<DeviceKey>,
+) -> BTreeMap<DeviceKey, &'a ProviderDeviceRow> {
     truth
         .provider_devices
         .iter()
-        .filter(|(key, row)| row.says_something() || !plain.0.contains(key))
+        .filter(|(key, row)| row.says_something() || !plain.0.contains(key) || lowered.contains(key))
         .map(|(key, row)| (*key, row))
         .collect()
 }
@@ -179,14 +190,12 @@ async fn read_candidates(
     candidates::read(connection, &wanted).await
 }
 
-/// Joins all rows.
-pub(crate) async fn write(
+/// Joins all rows but those of provider devices.
+async fn write(
     connection: &mut PgConnection,
     truth: &Truth,
-    provider_devices: &BTreeMap<DeviceKey, &ProviderDeviceRow>,
 ) -> sqlx::Result<(Vec<(&'static str, u64)>, Vec<schema::DeviceId>)> {
-    provider_devices::join(connection, provider_devices).await?;
-    provider_devices::join_fields(connection, &truth.fields).await?;
+    fields::join(connection, &truth.fields).await?;
     activity::join(connection, &truth.activity).await?;
     facts::join_connections(connection, &truth.connections).await?;
     facts::join_firmware(connection, &truth.firmware).await?;
@@ -197,22 +206,24 @@ pub(crate) async fn write(
     let told = facts::join_local(connection, &truth.local).await?;
     lowered::join(connection, &truth.receipt_timed).await?;
     listening::join(connection, &truth.listening).await?;
-    let n = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
     let rows = vec![
-        ("provider_devices", n(provider_devices.len())),
-        ("field_registers", n(truth.fields.len())),
-        ("activity", n(truth.activity.len())),
-        ("connections", n(truth.connections.len())),
-        ("firmware_reports", n(truth.firmware.len())),
-        ("registry_facts", n(truth.registry.len())),
-        ("readings_latest", n(truth.latest.len())),
+        ("field_registers", count(truth.fields.len())),
+        ("activity", count(truth.activity.len())),
+        ("connections", count(truth.connections.len())),
+        ("firmware_reports", count(truth.firmware.len())),
+        ("registry_facts", count(truth.registry.len())),
+        ("readings_latest", count(truth.latest.len())),
         ("readings", readings),
         ("logs", logs),
-        ("local_facts", n(truth.local.len())),
-        ("receipt_timed", n(truth.receipt_timed.len())),
-        ("listening", n(truth.listening.len())),
+        ("local_facts", count(truth.local.len())),
+        ("receipt_timed", count(truth.receipt_timed.len())),
+        ("listening", count(truth.listening.len())),
     ];
     Ok((rows, told))
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
 }
 
 /// Finds the provider devices whose links, or whose devices, follow from something else now.

@@ -6,6 +6,7 @@
 pub(crate) mod activity;
 pub(crate) mod candidates;
 pub(crate) mod facts;
+pub(crate) mod fields;
 pub(crate) mod history;
 pub(crate) mod latest;
 pub(crate) mod links;

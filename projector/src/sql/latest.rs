@@ -1,6 +1,6 @@
 //! Latest readings per path and shape.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -19,8 +19,10 @@ pub(crate) async fn join(
     if rows.is_empty() {
         return Ok(());
     }
-    let written: Vec<(Uuid, String, bool)> = sqlx::query_as(
-        "INSERT INTO readings_latest AS held
+    // Only a shape that was not there can be one too many.
+    let grown: Vec<(Uuid, String)> = sqlx::query_as(
+        "WITH written AS (
+         INSERT INTO readings_latest AS held
                 (provider_device, organization, path, shape, at, sequence, id, recorded_at, content_type, data, bytes)
          SELECT device, organization, path, shape, at, sequence, id, recorded_at, content_type, data::jsonb, bytes
            FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[], $6::bigint[], $7::uuid[],
@@ -32,7 +34,8 @@ pub(crate) async fn join(
           WHERE (EXCLUDED.at, EXCLUDED.sequence, EXCLUDED.id) > (held.at, held.sequence, held.id)
              OR ((EXCLUDED.at, EXCLUDED.sequence, EXCLUDED.id) = (held.at, held.sequence, held.id)
                  AND EXCLUDED.recorded_at < held.recorded_at)
-         RETURNING provider_device, path, xmax = 0",
+         RETURNING provider_device, path, xmax = 0 AS is_new)
+         SELECT DISTINCT provider_device, path FROM written WHERE is_new",
     )
     .bind(column(rows, |key, _| key.device))
     .bind(column(rows, |_, row| row.organization.0))
@@ -47,16 +50,10 @@ pub(crate) async fn join(
     .bind(column(rows, |_, row| row.payload.bytes.as_deref()))
     .fetch_all(&mut *connection)
     .await?;
-    // Only a shape that was not there can be one too many.
-    let grown: BTreeSet<(Uuid, String)> = written
-        .into_iter()
-        .filter(|(_, _, inserted)| *inserted)
-        .map(|(device, path, _)| (device, path))
-        .collect();
     drop_oldest(connection, grown).await
 }
 
-async fn drop_oldest(connection: &mut PgConnection, paths: BTreeSet<(Uuid, String)>) -> sqlx::Result<()> {
+async fn drop_oldest(connection: &mut PgConnection, paths: Vec<(Uuid, String)>) -> sqlx::Result<()> {
     if paths.is_empty() {
         return Ok(());
     }

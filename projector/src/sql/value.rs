@@ -98,51 +98,34 @@ pub(crate) fn order_key(at: Option<At>, sequence: Option<i64>, id: Option<Uuid>)
     })
 }
 
-/// SQL: whether the proposed register `$register` is newer than the one held. Its columns are `{register}_at`,
-/// `_sequence` and `_id`, of the tables `EXCLUDED` and `held`.
+/// SQL: whether the proposed register `$register` of `$proposed` is newer than the one of `held`, if that holds any.
+/// Its columns are `{register}_at`, `_sequence` and `_id`.
 macro_rules! newer {
-    ($register:literal) => {
+    ($proposed:literal, $register:literal) => {
         concat!(
-            "coalesce((EXCLUDED.",
-            $register,
-            "_at, EXCLUDED.",
-            $register,
-            "_sequence, EXCLUDED.",
-            $register,
-            "_id) > ",
             "(held.",
+            $register,
+            "_id IS NULL OR (",
+            $proposed,
+            ".",
+            $register,
+            "_at, ",
+            $proposed,
+            ".",
+            $register,
+            "_sequence, ",
+            $proposed,
+            ".",
+            $register,
+            "_id) > (held.",
             $register,
             "_at, held.",
             $register,
             "_sequence, held.",
             $register,
-            "_id), ",
-            "EXCLUDED.",
-            $register,
-            "_id IS NOT NULL AND held.",
-            $register,
-            "_id IS NULL)"
+            "_id))"
         )
     };
 }
 
-/// SQL: assignments that keep the newer of two registers; the first name is the register's, then its value columns.
-macro_rules! keep_newer {
-    ($register:literal $(, $column:literal)*) => {
-        concat!(
-            $($column, " = CASE WHEN ", $crate::sql::value::newer!($register),
-              " THEN EXCLUDED.", $column, " ELSE held.", $column, " END, ",)*
-            $crate::sql::value::keep_newer!(@ $register, "_at"), ", ",
-            $crate::sql::value::keep_newer!(@ $register, "_sequence"), ", ",
-            $crate::sql::value::keep_newer!(@ $register, "_id")
-        )
-    };
-    (@ $register:literal, $suffix:literal) => {
-        concat!(
-            $register, $suffix, " = CASE WHEN ", $crate::sql::value::newer!($register),
-            " THEN EXCLUDED.", $register, $suffix, " ELSE held.", $register, $suffix, " END"
-        )
-    };
-}
-
-pub(crate) use {keep_newer, newer};
+pub(crate) use newer;
