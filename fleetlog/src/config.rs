@@ -52,12 +52,14 @@ impl KafkaArgs {
         let mut properties = Vec::new();
         if let Some(file) = &self.kafka_properties_file {
             properties = parse_properties(&door::read_bounded(file)?, '\n')
-                .with_context(|| format!("{} holds no properties", file.display()))?;
+                .with_context(|| format!("{} holds no properties", file.display()))
+                .map_err(Failure::Usage)?;
         }
         if let Some(text) = &self.kafka_properties {
             // Later ones win.
             let text = text.expose_secret().replace('\n', ",");
-            properties.extend(parse_properties(&text, ',').context("FLEETLOG_KAFKA_PROPERTIES")?);
+            let said = parse_properties(&text, ',').context("FLEETLOG_KAFKA_PROPERTIES");
+            properties.extend(said.map_err(Failure::Usage)?);
         }
         Ok(LogConfig {
             brokers,

@@ -120,6 +120,7 @@ impl From<TopicsError> for Failure {
         match error {
             TopicsError::Unsafe(_) => Self::Refused(error.into()),
             TopicsError::Refused { .. } => Self::Failed(error.into()),
+            TopicsError::Kafka(KafkaFault::Setting(_)) => Self::Usage(error.into()),
             TopicsError::NotThere | TopicsError::Kafka(_) | TopicsError::Opening(_) => {
                 Self::Unavailable(error.into())
             }
@@ -152,7 +153,11 @@ impl From<AppendError> for Failure {
 
 impl From<KafkaFault> for Failure {
     fn from(error: KafkaFault) -> Self {
-        Self::Unavailable(error.into())
+        if let KafkaFault::Setting(_) = error {
+            Self::Usage(error.into())
+        } else {
+            Self::Unavailable(error.into())
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use service::{Health, Metrics, Supervisor, shutdown, telemetry};
-use stream::{Appender, LogConfig, topics::TopicsError};
+use stream::{Appender, KafkaFault, LogConfig, topics::TopicsError};
 use tokio::time::{Instant, sleep};
 
 use crate::failure::Failure;
@@ -80,6 +80,8 @@ pub(crate) async fn checked_log(config: &LogConfig) -> Result<stream::LogIdentit
     loop {
         let error = match stream::topics::check(config).await {
             Ok(log) => return Ok(log),
+            // A setting that the client refuses today it refuses tomorrow.
+            Err(error @ TopicsError::Kafka(KafkaFault::Setting(_))) => return Err(error.into()),
             Err(error @ (TopicsError::Kafka(_) | TopicsError::NotThere)) => error,
             Err(error) => return Err(error.into()),
         };

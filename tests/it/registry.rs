@@ -62,3 +62,94 @@ fn the_last_use_of_a_credential_is_known() {
         .await;
     });
 }
+
+#[test]
+fn misuse_ends_at_once_with_its_exit_code_and_tells_no_secret() {
+    on_stack(|stack| async move {
+        let nobody = uuid::Uuid::new_v4().to_string();
+        let door = stack.ingest().await;
+        let organization = stack.organization().await;
+        let integration = stack.integration(&door, &organization, None).await;
+        for (code, args) in [
+            (2, vec!["nonsense"]),
+            (2, vec!["ingest", "--listen", "nowhere"]),
+            (2, vec!["integration", "show", "no-id"]),
+            (2, vec!["topics", "check", "--kafka-properties", "hunter2"]),
+            (2, vec!["topics", "check", "--kafka-properties", "acks=hunter2"]),
+            (
+                2,
+                vec![
+                    "ingest",
+                    "--kafka-properties",
+                    "nonsense=hunter2",
+                    "--listen",
+                    "127.0.0.1:0",
+                ],
+            ),
+            (
+                2,
+                vec![
+                    "ingest",
+                    "--control-database-url",
+                    "hunter2",
+                    "--listen",
+                    "127.0.0.1:0",
+                ],
+            ),
+            (
+                2,
+                vec!["ingest", "--sealing-key", "hunter2", "--listen", "127.0.0.1:0"],
+            ),
+            (3, vec!["integration", "show", &nobody]),
+            (3, vec!["credential", "revoke", &nobody]),
+            (
+                2,
+                vec!["integration", "create", "", "--organization", &organization],
+            ),
+            (
+                3,
+                vec![
+                    "integration",
+                    "create",
+                    "x",
+                    "--provider",
+                    "golioth",
+                    "--organization",
+                    &nobody,
+                ],
+            ),
+            (
+                4,
+                vec![
+                    "credential",
+                    "add",
+                    &integration.id,
+                    "--scheme",
+                    "shared-secret",
+                    "--header",
+                    "ce-source",
+                ],
+            ),
+            (
+                4,
+                vec![
+                    "credential",
+                    "add",
+                    &integration.id,
+                    "--scheme",
+                    "timestamped-hmac",
+                    "--tolerance",
+                    "2h",
+                ],
+            ),
+        ] {
+            let (ended, output, errors) = stack.try_fleetlog(&args).await;
+            assert_eq!(ended, code, "{args:?}: {output}{errors}");
+            assert!(!errors.trim().is_empty(), "{args:?} says why");
+            assert!(
+                !format!("{output}{errors}").contains("hunter2"),
+                "{args:?}: {output}{errors}"
+            );
+        }
+    });
+}
