@@ -45,7 +45,7 @@ settings_load() {
   urls_derive
 }
 
-# What runs already is where it is, unless another port is asked for now.
+# What runs already is where it is, unless the environment asks for another port.
 adopt_ports() {
   local name=$1 ports port
   shift

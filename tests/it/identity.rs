@@ -233,6 +233,7 @@ fn a_rename_and_a_registration_that_race_in_two_partitions_end_alike_every_time(
             expected,
             "no device is left without a link or a local fact"
         );
+        crate::ownership::rows_equal_the_log(&stack).await;
         drop(second);
     });
 }
