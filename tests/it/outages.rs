@@ -19,7 +19,7 @@ async fn readiness(role: &Role) -> Result<(u16, String), String> {
 fn a_kafka_outage_is_a_503_with_retry_after_and_passes_by_itself() {
     on_stack(|stack| async move {
         // A listener of the broker that is advertised under this proxy's address: only this door loses the broker.
-        let (proxy, brokers) = tests::kafka_proxy();
+        let (proxy, brokers) = tests::kafka_proxy().await;
         let door = stack
             .role_with(&["ingest"], &[("KAFKA_BROKERS", &brokers)])
             .await

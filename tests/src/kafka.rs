@@ -15,7 +15,7 @@ use rdkafka::{
 use schema::{Event, Topic};
 use stream::{LogConfig, Position};
 
-use crate::{Proxy, stack::required};
+use crate::{Proxy, eventually, stack::required};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -127,11 +127,16 @@ pub async fn alter_topic(log: &LogConfig, topic: Topic, setting: &str, value: &s
 }
 
 /// A proxy in front of the broker's listener that is advertised under the proxy's own address, and that address.
-pub fn kafka_proxy() -> (Proxy, String) {
+///
+/// Waits while the tests of another checkout have it.
+pub async fn kafka_proxy() -> (Proxy, String) {
     let server: SocketAddr = required("FLEETLOG_TEST_KAFKA_PROXIED")
         .parse()
         .expect("an address");
     let advertised: SocketAddr = required("FLEETLOG_TEST_KAFKA_PROXY").parse().expect("an address");
-    let proxy = Proxy::start(advertised.port(), server).expect("one test at a time takes the broker away");
+    let proxy = eventually("the proxy's port is free", || async {
+        Proxy::start(advertised.port(), server).map_err(|error| error.to_string())
+    })
+    .await;
     (proxy, advertised.to_string())
 }

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-/// Forwards connections until it is cut. Ends with the process.
+/// Forwards connections until it is cut or dropped.
 pub struct Proxy {
     /// Where clients connect to.
     pub address: SocketAddr,
@@ -19,6 +19,7 @@ pub struct Proxy {
 
 struct State {
     cut: AtomicBool,
+    closed: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -32,11 +33,15 @@ impl Proxy {
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             cut: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             open: Mutex::default(),
         });
         let held = state.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                if held.closed.load(Ordering::SeqCst) {
+                    return;
+                }
                 forward(client, server, &held);
             }
         });
@@ -55,6 +60,15 @@ impl Proxy {
     /// Lets connections through again.
     pub fn restore(&self) {
         self.state.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+        self.state.closed.store(true, Ordering::SeqCst);
+        // Wakes whoever waits for the next connection, so that the port is free again.
+        drop(TcpStream::connect(self.address));
     }
 }
 
