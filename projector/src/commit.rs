@@ -94,7 +94,8 @@ pub(crate) async fn make_days(
     days: &mut Days,
     batch: &Batch,
 ) -> sqlx::Result<()> {
-    for (history, needed) in [("readings", batch.reading_days()), ("logs", batch.log_days())] {
+    let needed = batch.days();
+    for (history, needed) in [("readings", needed.readings), ("logs", needed.logs)] {
         for day in needed.into_iter().filter(|day| DAYS.contains(day)) {
             if days.0.contains(&(history, day)) {
                 continue;

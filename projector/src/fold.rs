@@ -26,7 +26,7 @@ mod tests;
 mod truth;
 mod whole;
 
-pub use batch::{Batch, Facts, Lowered, Settled};
+pub use batch::{Batch, Days, Facts, Lowered, Settled};
 pub use contribute::Ignored;
 pub use latest::MAX_SHAPES;
 pub use stored::MAX_KEY_BYTES;

@@ -13,10 +13,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use schema::{Event, EventId, Micros, ProviderDevice};
+use schema::{Body, Event, EventId, Micros, ProviderDevice};
 
 use super::{
     Ignored, Truth,
+    contribute::provider_device,
     rows::{DeviceKey, HistoryKey, LogRow, ReadingRow, RegistryFact},
 };
 
@@ -25,6 +26,17 @@ use super::{
 pub struct Batch {
     truth: Truth,
     held_back: BTreeMap<(DeviceKey, EventId), (i32, Event)>,
+    /// Days of what is held back.
+    held_back_days: Days,
+}
+
+/// Days (UTC, since 1970) that rows of the histories fall on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Days {
+    /// Those of readings.
+    pub readings: BTreeSet<i64>,
+    /// Those of log entries.
+    pub logs: BTreeSet<i64>,
 }
 
 /// A batch, now that it is known what its receipt-timed events were folded with before.
@@ -64,11 +76,12 @@ pub struct Facts {
 impl Batch {
     /// Folds an event read from a Kafka partition.
     pub fn take(&mut self, partition: i32, event: &Event) -> Result<(), Ignored> {
-        let Some(device) = event.subject.provider_device().filter(|_| event.receipt_timed) else {
+        let Some(device) = provider_device(event).filter(|_| event.receipt_timed) else {
             return self.truth.fold(partition, event);
         };
         // The integration was heard at each receipt, whichever copy counts.
         self.truth.heard(partition, event);
+        self.held_back_days.of(event);
         self.held_back
             .entry((device.uuid(), event.id))
             .and_modify(|(_, held)| {
@@ -111,7 +124,7 @@ impl Batch {
             }
             let truth = truth.to_mut();
             truth.join_receipt_timed(*key, event.organization, event.at);
-            // What is not folded was counted when it was taken.
+            // Only what contributes was held back.
             _ = truth.fold(*partition, &event);
         }
         if let Cow::Owned(truth) = &mut truth {
@@ -120,23 +133,27 @@ impl Batch {
         Settled { truth, lowered }
     }
 
-    /// Days (UTC, since 1970) that readings fall on.
-    pub fn reading_days(&self) -> BTreeSet<i64> {
-        self.days(|truth| truth.readings.keys().map(|key| key.key.at.day()).collect())
-    }
-
-    /// Days (UTC, since 1970) that log entries fall on.
-    pub fn log_days(&self) -> BTreeSet<i64> {
-        self.days(|truth| truth.logs.keys().map(|key| key.key.at.day()).collect())
-    }
-
-    fn days(&self, of: impl Fn(&Truth) -> BTreeSet<i64>) -> BTreeSet<i64> {
-        let mut days = of(&self.truth);
-        if !self.held_back.is_empty() {
-            // With a lesser `at` that is known already the row is there, and so is its day.
-            days.extend(of(&self.settle(&BTreeMap::new()).truth));
-        }
+    /// The days whose partitions the batch needs. With a lesser `at` that is known already, the row is there, and so
+    /// is its day.
+    pub fn days(&self) -> Days {
+        let mut days = self.held_back_days.clone();
+        let day = |key: &HistoryKey| key.key.at.day();
+        days.readings.extend(self.truth.readings.keys().map(day));
+        days.logs.extend(self.truth.logs.keys().map(day));
         days
+    }
+}
+
+impl Days {
+    fn of(&mut self, event: &Event) {
+        let day = |own: Option<Micros>| own.unwrap_or(event.at).day();
+        if let Body::ReadingReceived(body) = &event.body {
+            self.readings
+                .extend(body.readings.iter().map(|reading| day(reading.at)));
+        }
+        if let Body::LogReceived(body) = &event.body {
+            self.logs.extend(body.entries.iter().map(|entry| day(entry.at)));
+        }
     }
 }
 

@@ -100,7 +100,7 @@ impl Truth {
         let path: Arc<str> = stored::key_text(&body.path).into();
         let content_type = body.content_type.as_deref().map(storable_text);
         let mut said = said(event, device, body.device_name.as_deref());
-        for (reading, sequence) in body.readings.iter().zip(event.sequence..) {
+        for (reading, index) in body.readings.iter().zip(0..) {
             let bytes = reading.data_base64.as_ref().map(|bytes| bytes.0.clone());
             let row = ReadingRow::new(
                 said.clone(),
@@ -109,7 +109,7 @@ impl Truth {
                 reading.data.as_ref().map(stored::value).as_ref(),
                 bytes,
             );
-            let key = element_key(event, uuid, reading.at, sequence);
+            let key = element_key(event, uuid, reading.at, index);
             self.join_reading(device, key, row);
             said.device_name = None;
             said.name_at = None;
@@ -123,7 +123,7 @@ impl Truth {
         self.provider_device(uuid, event.organization, device);
 
         let mut said = said(event, device, body.device_name.as_deref());
-        for (entry, sequence) in body.entries.iter().zip(event.sequence..) {
+        for (entry, index) in body.entries.iter().zip(0..) {
             let metadata = entry.metadata.as_ref();
             let row = LogRow {
                 said: said.clone(),
@@ -132,7 +132,7 @@ impl Truth {
                 message: storable_text(&entry.message),
                 metadata: metadata.map(|metadata| stored::value(metadata).to_string()),
             };
-            let key = element_key(event, uuid, entry.at, sequence);
+            let key = element_key(event, uuid, entry.at, index);
             self.join_log(device, key, row);
             said.device_name = None;
             said.name_at = None;
@@ -182,16 +182,35 @@ impl ReadingRow {
     }
 }
 
+/// The provider device whose rows an event contributes to, if any.
+pub(super) fn provider_device(event: &Event) -> Option<&ProviderDevice> {
+    let contributes = matches!(
+        event.body,
+        Body::ReadingReceived(_)
+            | Body::LogReceived(_)
+            | Body::ProviderDeviceObserved(_)
+            | Body::ProviderDeviceDisappeared(_)
+            | Body::ActivityObserved(_)
+            | Body::ConnectionChanged(_)
+            | Body::FirmwareReported(_)
+            | Body::StateObserved(_)
+            | Body::SettingsObserved(_)
+            | Body::ProviderDeviceBound(_)
+    );
+    event.subject.provider_device().filter(|_| contributes)
+}
+
 /// The provider device that an event speaks of.
-pub(super) fn subject(event: &Event) -> Result<&ProviderDevice, Ignored> {
+fn subject(event: &Event) -> Result<&ProviderDevice, Ignored> {
     event.subject.provider_device().ok_or(Ignored::Subject)
 }
 
-/// An element has its own `at`, else the event's, and the next sequence.
-fn element_key(event: &Event, device: Uuid, at: Option<Micros>, sequence: i64) -> HistoryKey {
+/// An element has its own `at`, else the event's, and the event's sequence plus its index.
+fn element_key(event: &Event, device: Uuid, at: Option<Micros>, index: i64) -> HistoryKey {
     let key = OrderKey {
         at: at.unwrap_or(event.at),
-        sequence,
+        // A sender's number may be any; what matters beyond the last is that elements stay apart.
+        sequence: event.sequence.wrapping_add(index),
         id: event.id,
     };
     HistoryKey { device, key }

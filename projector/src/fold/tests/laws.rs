@@ -1,7 +1,7 @@
 //! Whatever the order, the repeats and the batches: the same tables.
 
 use proptest::{collection::vec, prelude::*, sample::Index};
-use schema::{Event, ProviderDevice, Subject};
+use schema::{Event, ProviderDevice, Subject, arbitrary::World};
 use serde_json::{Value, json};
 
 use super::{
@@ -198,6 +198,34 @@ proptest! {
         let expected = whole(events.iter().map(|(partition, event)| (*partition, event)));
         prop_assert_eq!(&tables, &expected);
         prop_assert!(tables.truth.latest.len() <= crate::fold::MAX_SHAPES);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_a_catalogue_of_events_says_order_is_no_matter(
+        (events, batches) in histories(copies(World::small().event(), 40))
+    ) {
+        let mut store = Store::default();
+        for batch in &batches {
+            store.commit(batch);
+        }
+        let expected = whole(events.iter().map(|(partition, event)| (*partition, event)));
+        prop_assert_eq!(store.tables(), expected);
+    }
+
+    #[test]
+    fn anything_that_can_be_written_can_be_folded(
+        (events, batches) in histories(copies(World::wide().event(), 12))
+    ) {
+        let mut store = Store::default();
+        for batch in &batches {
+            store.commit(batch);
+        }
+        let expected = whole(events.iter().map(|(partition, event)| (*partition, event)));
+        prop_assert_eq!(store.tables(), expected);
     }
 }
 
