@@ -198,27 +198,42 @@ fn a_transaction_under_an_old_epoch_fails_whole() {
         let projector = stack.projector().await;
         simulate(&stack, &door, 10, 100, "1s").await;
         rows_equal_the_log(&stack).await;
-        // Someone else has become the owner, behind this projector's back. The lock holds back whatever it would
-        // do about that, until its transaction had every chance to move something.
-        let mut theft = stack.admin.begin().await.expect("a transaction");
+        // Someone else has become the owner, behind this projector's back.
         sqlx::query("UPDATE projection_meta.offsets SET owner_epoch = owner_epoch + 1, owner = 'another'")
-            .execute(&mut *theft)
+            .execute(&stack.admin)
             .await
             .expect("the owner may write");
-        theft.commit().await.expect("commits");
-        simulate(&stack, &door, 10, 100, "2s").await;
-        eventually("it notices", || async {
-            let samples = projector.metric("fleetlog_projector_fenced_total").await;
-            if samples.iter().any(|sample| !sample.ends_with(" 0")) {
-                Ok(())
-            } else {
-                Err(format!("{samples:?}"))
-            }
-        })
-        .await;
+        let (places, rows) = (stolen(&stack).await, Expected::rows(&stack.admin, "gen_1").await);
+        let notices = async {
+            eventually("it notices", || async {
+                let samples = projector.metric("fleetlog_projector_fenced_total").await;
+                if samples.iter().any(|sample| !sample.ends_with(" 0")) {
+                    Ok(())
+                } else {
+                    Err(format!("{samples:?}"))
+                }
+            })
+            .await;
+            // Rows first: what is still stolen after they were read was stolen while they were.
+            let rows_now = Expected::rows(&stack.admin, "gen_1").await;
+            assert_eq!(places, stolen(&stack).await, "no position moved");
+            rows.differences(&rows_now).expect("no row moved");
+        };
+        tokio::join!(simulate(&stack, &door, 10, 100, "2s"), notices);
         // It may claim the partitions anew, under a higher epoch, or leave them to whoever has them; a second one
         // settles that.
         let _second = stack.projector().await;
         rows_equal_the_log(&stack).await;
     });
+}
+
+/// Where the partitions stand that another owns.
+async fn stolen(stack: &Stack) -> Vec<(String, i32, i64)> {
+    sqlx::query_as(
+        "SELECT topic, partition, next_offset FROM projection_meta.offsets
+          WHERE owner = 'another' ORDER BY topic, partition",
+    )
+    .fetch_all(&stack.admin)
+    .await
+    .expect("the offsets can be read")
 }
