@@ -1,4 +1,4 @@
--- Who may read the truth tables of one generation. Run after truth.sql, with the generation's schema first on the
+-- Who may read the truth tables of one generation. Run after truth.sql and keys.sql, with the generation's schema first on the
 -- search path, by the owner of its tables.
 --
 -- Only tables that the views of `fleet` read are granted. Partitions are reached through their parents alone: they
@@ -37,6 +37,9 @@ BEGIN
 END
 $$;
 
-GRANT SELECT ON activity, connections, devices, field_registers, firmware_reports, links, listening, local_facts,
-                logs, provider_devices, readings, readings_latest, registry_facts
+-- A horizon is everybody's: a history is cut for all.
+CREATE POLICY every_organization ON horizons FOR SELECT TO fleetlog_api USING (true);
+
+GRANT SELECT ON activity, connections, devices, edit_answers, field_edits, field_registers, firmware_reports, horizons,
+                links, listening, local_facts, logs, provider_devices, readings, readings_latest, registry_facts
     TO fleetlog_operator, fleetlog_api;

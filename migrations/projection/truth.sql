@@ -1,11 +1,12 @@
--- The truth tables of one generation, created with its schema first on the search path.
+-- The truth tables of one generation, created with its schema first on the search path: columns and checks only.
+-- Their keys and indexes are in keys.sql, so that a rebuild may load rows first.
 --
 -- Every row is a join of events: a max- or min-register, or a fact. Any permutation, duplication or partition of the
 -- same events ends in the same rows. (at, sequence, id) is the order key of the event a register holds.
 -- `provider_device` is UUIDv5(integration, 'id:…' or 'name:…').
 
 CREATE TABLE provider_devices (
-    id                     uuid        PRIMARY KEY,
+    id                     uuid        NOT NULL,
     organization           uuid        NOT NULL,
     integration            uuid        NOT NULL,
     known_by               text        NOT NULL CHECK (known_by IN ('id', 'name')),
@@ -34,8 +35,6 @@ CREATE TABLE provider_devices (
     seen_sequence          bigint,
     seen_id                uuid
 ) WITH (fillfactor = 70);
-CREATE INDEX provider_devices_by_name ON provider_devices (organization, name);
-CREATE INDEX provider_devices_by_integration ON provider_devices (integration, name);
 
 CREATE TABLE field_registers (
     provider_device uuid        NOT NULL,
@@ -44,12 +43,11 @@ CREATE TABLE field_registers (
     value           jsonb       NOT NULL,
     at              timestamptz NOT NULL,
     sequence        bigint      NOT NULL,
-    id              uuid        NOT NULL,
-    PRIMARY KEY (provider_device, field)
+    id              uuid        NOT NULL
 );
 
 CREATE TABLE activity (
-    provider_device        uuid        PRIMARY KEY,
+    provider_device        uuid        NOT NULL,
     organization           uuid        NOT NULL,
     integration            uuid        NOT NULL,
     -- Newest reading, log, state or firmware report, or the provider's own last report.
@@ -84,8 +82,7 @@ CREATE TABLE connections (
     id              uuid        NOT NULL,
     reason          text,
     evidence        text        NOT NULL,
-    recorded_at     timestamptz NOT NULL,
-    PRIMARY KEY (provider_device, at, connected, session_id)
+    recorded_at     timestamptz NOT NULL
 );
 
 CREATE TABLE firmware_reports (
@@ -104,10 +101,8 @@ CREATE TABLE firmware_reports (
     state_code      integer,
     reason_code     integer,
     via             text,
-    recorded_at     timestamptz NOT NULL,
-    PRIMARY KEY (provider_device, package, at, fact)
+    recorded_at     timestamptz NOT NULL
 );
-CREATE INDEX firmware_reports_versions ON firmware_reports (provider_device, at, sequence, id) WHERE version <> '';
 
 CREATE TABLE readings_latest (
     provider_device uuid        NOT NULL,
@@ -120,8 +115,7 @@ CREATE TABLE readings_latest (
     recorded_at     timestamptz NOT NULL,
     content_type    text,
     data            jsonb,
-    bytes           bytea,
-    PRIMARY KEY (provider_device, path, shape)
+    bytes           bytea
 ) WITH (fillfactor = 70);
 
 CREATE TABLE readings (
@@ -137,12 +131,10 @@ CREATE TABLE readings (
     bytes           bytea,
     origin          text,        -- null: pushed
     device_name     text,        -- the name its event said, as said; on the event's first row only
-    name_at         timestamptz, -- the event's own at, where it names the provider device
-    PRIMARY KEY (provider_device, at, sequence, id)
+    name_at         timestamptz  -- the event's own at, where it names the provider device
 ) PARTITION BY RANGE (at);
--- A name said by a delivery whose first reading is of another instant.
-CREATE INDEX readings_named_apart ON readings (provider_device, name_at) WHERE name_at <> at;
-CREATE TABLE readings_default PARTITION OF readings DEFAULT;
+-- Rows of no day that can have a partition. Attached with the keys, so that days can be made while it is written.
+CREATE TABLE readings_default (LIKE readings INCLUDING ALL);
 
 CREATE TABLE logs (
     provider_device uuid        NOT NULL,
@@ -157,11 +149,9 @@ CREATE TABLE logs (
     metadata        jsonb,
     origin          text,        -- null: pushed
     device_name     text,        -- the name its event said, as said; on the event's first row only
-    name_at         timestamptz, -- the event's own at, where it names the provider device
-    PRIMARY KEY (provider_device, at, sequence, id)
+    name_at         timestamptz  -- the event's own at, where it names the provider device
 ) PARTITION BY RANGE (at);
-CREATE INDEX logs_named_apart ON logs (provider_device, name_at) WHERE name_at <> at;
-CREATE TABLE logs_default PARTITION OF logs DEFAULT;
+CREATE TABLE logs_default (LIKE logs INCLUDING ALL);
 
 -- Makes one day (UTC) of a history, unless it is there. Whoever writes rows owns no tables, so this runs with their
 -- owner's rights. Attaching does not keep others from writing; the default partition holds no such day, since every
@@ -199,8 +189,7 @@ CREATE TABLE registry_facts (
     sequence        bigint      NOT NULL,
     recorded_at     timestamptz NOT NULL, -- the least receipt
     origin          text        NOT NULL,
-    body            jsonb       NOT NULL,
-    PRIMARY KEY (provider_device, id)
+    body            jsonb       NOT NULL
 );
 
 -- What we say of devices of ours.
@@ -214,18 +203,57 @@ CREATE TABLE local_facts (
     sequence        bigint      NOT NULL,
     recorded_at     timestamptz NOT NULL,
     author          text,
-    body            jsonb       NOT NULL,
-    PRIMARY KEY (device, id)
+    body            jsonb       NOT NULL
 );
-CREATE INDEX local_facts_by_serial ON local_facts (organization, serial);
+
+-- Each change of a field by an edit, and each field of a registration. The newest by key is the current edit.
+CREATE TABLE field_edits (
+    device          uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    field           text        NOT NULL,
+    at              timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    id              uuid        NOT NULL, -- the event
+    value           jsonb       NOT NULL,
+    value_hash      uuid        NOT NULL,
+    -- What its author saw; a missing remote value is one that was never observed.
+    seen_remote     jsonb,
+    seen_hash       uuid,
+    seen_remote_at  timestamptz,
+    seen_edit       uuid,
+    strategy        text        NOT NULL,
+    resolves        text[]      NOT NULL, -- conflicts that it decides
+    author          text        NOT NULL,
+    reason          text,
+    recorded_at     timestamptz NOT NULL
+);
+
+-- A cloud's newest answer to the push of an edit, by field.
+CREATE TABLE edit_answers (
+    device          uuid        NOT NULL,
+    organization    uuid        NOT NULL,
+    edit            uuid        NOT NULL,
+    field           text        NOT NULL,
+    outcome         text        NOT NULL CHECK (outcome IN ('accepted', 'rejected')),
+    answer          jsonb,
+    at              timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    id              uuid        NOT NULL
+);
+
+-- Where histories were cut. The truth of a history is its rows at or after its horizon; what is older is hidden by
+-- views, left out of comparisons, and dropped day by day.
+CREATE TABLE horizons (
+    history         text        NOT NULL CHECK (history IN ('readings', 'logs')),
+    before          timestamptz NOT NULL
+);
 
 -- Events whose `at` is their receipt although their content has an identity: the least of their copies counts.
 CREATE TABLE receipt_timed (
     provider_device uuid        NOT NULL,
     organization    uuid        NOT NULL,
     id              uuid        NOT NULL,
-    at              timestamptz NOT NULL,
-    PRIMARY KEY (provider_device, id)
+    at              timestamptz NOT NULL
 );
 
 -- When each integration was last heard. One row per Kafka partition, so that no two projectors write the same row.
@@ -234,30 +262,28 @@ CREATE TABLE listening (
     organization    uuid        NOT NULL,
     partition       integer     NOT NULL,
     last_push_at    timestamptz,          -- newest receipt of a push
-    last_scan_at    timestamptz,          -- newest start of a complete scan
-    PRIMARY KEY (integration, partition)
+    last_scan_at    timestamptz           -- newest start of a complete scan
 ) WITH (fillfactor = 50);
 
 -- Which device a provider device is: derived from the registers, in the transaction that changed them.
 CREATE TABLE links (
-    provider_device uuid        PRIMARY KEY,
+    provider_device uuid        NOT NULL,
     organization    uuid        NOT NULL,
     device          uuid        NOT NULL,
     via             text        NOT NULL CHECK (via IN ('bound', 'current_name', 'first_name', 'name', 'same_name'))
 );
-CREATE INDEX links_by_device ON links (device);
 
 -- A row exists if and only if a link or a local fact does.
 CREATE TABLE devices (
-    id              uuid        PRIMARY KEY,
+    id              uuid        NOT NULL,
     organization    uuid        NOT NULL,
     serial          text        NOT NULL, -- the current name; until one is known, the registered serial
     name            text,                 -- ours; null shows the serial
-    registered_at   timestamptz           -- null: seen in a cloud only
+    registered_at   timestamptz,          -- null: seen in a cloud only
+    retired_at      timestamptz           -- taken out of service, and not put back since
 );
-CREATE INDEX devices_by_serial ON devices (organization, serial, id);
 
 -- What links lock on: rows are never deleted, and hold nothing.
 CREATE TABLE device_anchor (
-    id uuid PRIMARY KEY
+    id uuid NOT NULL
 );

@@ -8,11 +8,13 @@
 //! - `commit`: one transaction, with `linking` in it and the statements in `sql`
 //! - [`run()`]: consumes the log; `ownership` knows what this projector may fold
 //! - [`generations`]: the schemas that hold what is projected, and the views over one of them
+//! - [`rebuild`]: everything folded again beside it, and compared
 //! - [`metrics`]: what a projector measures
 
 pub mod connectivity;
 pub mod fold;
 pub mod generations;
+pub mod rebuild;
 
 mod attempt;
 mod commit;

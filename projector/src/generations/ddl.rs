@@ -11,6 +11,7 @@ use crate::fold::FOLD_VERSION;
 
 const META: &str = include_str!("../../../migrations/projection/meta.sql");
 const TRUTH: &str = include_str!("../../../migrations/projection/truth.sql");
+const KEYS: &str = include_str!("../../../migrations/projection/keys.sql");
 const POLICIES: &str = include_str!("../../../migrations/projection/policies.sql");
 /// What schema `fleet` holds, in the order in which one needs the other.
 pub(super) const FLEET: [&str; 6] = [
@@ -104,6 +105,7 @@ pub(super) async fn create_within(
         .await?;
     pin(connection, name).await?;
     raw_sql(TRUTH).execute(&mut *connection).await?;
+    raw_sql(KEYS).execute(&mut *connection).await?;
     raw_sql(POLICIES).execute(connection).await?;
     Ok(())
 }
