@@ -41,6 +41,7 @@ CREATE TABLE field_registers (
     organization    uuid        NOT NULL,
     field           text        NOT NULL,
     value           jsonb       NOT NULL,
+    value_hash      uuid        NOT NULL, -- of the canonical JSON: equal hashes are equal values
     at              timestamptz NOT NULL,
     sequence        bigint      NOT NULL,
     id              uuid        NOT NULL

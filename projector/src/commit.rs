@@ -15,7 +15,7 @@ use crate::{
     sql::{
         activity,
         candidates::{self, Held, Wanted},
-        facts, fields, history, latest, listening, lowered,
+        edits, facts, fields, history, horizons, latest, listening, lowered,
         offsets::{self, Place},
         provider_devices,
     },
@@ -205,6 +205,9 @@ async fn write(
     let readings = history::join_readings(connection, &truth.readings).await?;
     let logs = history::join_logs(connection, &truth.logs).await?;
     let told = facts::join_local(connection, &truth.local).await?;
+    edits::join(connection, &truth.edits).await?;
+    edits::join_answers(connection, &truth.answers).await?;
+    horizons::join(connection, &truth.horizons).await?;
     lowered::join(connection, &truth.receipt_timed).await?;
     listening::join(connection, &truth.listening).await?;
     let rows = vec![
@@ -217,6 +220,9 @@ async fn write(
         ("readings", readings),
         ("logs", logs),
         ("local_facts", count(truth.local.len())),
+        ("field_edits", count(truth.edits.len())),
+        ("edit_answers", count(truth.answers.len())),
+        ("horizons", count(truth.horizons.len())),
         ("receipt_timed", count(truth.receipt_timed.len())),
         ("listening", count(truth.listening.len())),
     ];

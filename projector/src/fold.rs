@@ -8,16 +8,20 @@
 //! - [`Truth`]: an element of the join: the rows that some events make
 //! - [`contribute`]: from an event to its rows
 //! - [`Batch`]: the events of one transaction, and the facts that are timed by their receipt
-//! - [`identity`]: which device a provider device is, and what a device shows
+//! - [`identity`]: which device a provider device is, and what a device is called
+//! - [`resolve`]: what a field shows when a cloud and we both say something; [`fields`]: the fields of a device
 //! - [`whole()`]: the tables of a whole set of events
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod batch;
 mod contribute;
+mod edits;
+pub mod fields;
 pub mod identity;
 mod latest;
 mod observed;
 mod registry;
+pub mod resolve;
 pub mod rows;
 mod shape;
 mod stored;
@@ -28,10 +32,11 @@ mod whole;
 
 pub use batch::{Batch, Days, Facts, Lowered, Settled};
 pub use contribute::Ignored;
+pub use edits::default_strategy;
 pub use latest::MAX_SHAPES;
 pub use stored::MAX_KEY_BYTES;
 pub use truth::Truth;
 pub use whole::{Tables, whole};
 
 /// The version of these rules. A generation records the version that fills it; a projector refuses another's.
-pub const FOLD_VERSION: i32 = 1;
+pub const FOLD_VERSION: i32 = 2;

@@ -5,9 +5,11 @@
 
 pub(crate) mod activity;
 pub(crate) mod candidates;
+pub(crate) mod edits;
 pub(crate) mod facts;
 pub(crate) mod fields;
 pub(crate) mod history;
+pub(crate) mod horizons;
 pub(crate) mod latest;
 pub(crate) mod links;
 pub(crate) mod listening;

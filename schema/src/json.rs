@@ -9,8 +9,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
+use uuid::{Uuid, uuid};
 
 pub use storable::{MAX_STORED_STRING_BYTES, storable, storable_text};
+
+/// Names of values live here.
+const VALUES: Uuid = uuid!("7a1d5c1e-3c55-5f4b-9a53-0a6f2c1d8e42");
 
 /// A JSON text exactly as it was sent: spacing, order of keys and the text of numbers included.
 ///
@@ -69,6 +73,11 @@ impl RawJson {
             }
             Some(_) | None => self.get().to_owned(),
         }
+    }
+
+    /// Names the value: equal names are equal values. `UUIDv5` of the canonical form.
+    pub fn value_id(&self) -> Uuid {
+        Uuid::new_v5(&VALUES, self.canonical().as_bytes())
     }
 
     /// SHA-256 of the canonical form.

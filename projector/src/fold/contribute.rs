@@ -47,20 +47,24 @@ impl Truth {
             | Body::StateObserved(_)
             | Body::SettingsObserved(_)
             | Body::ProviderDeviceBound(_) => self.registry_event(event, subject(event)?),
-            Body::DeviceRegistered(body) => self.local_event(event, &body.serial, &body.author),
-            Body::DeviceEdited(body) => self.local_event(event, &body.serial, &body.author),
-            Body::DeviceRetired(body) => self.local_event(event, &body.serial, &body.author),
-            Body::DeviceRestored(body) => self.local_event(event, &body.serial, &body.author),
+            Body::DeviceRegistered(body) => self.local_event(event, Some((&body.serial, &body.author))),
+            Body::DeviceEdited(body) => self.local_event(event, Some((&body.serial, &body.author))),
+            Body::DeviceRetired(body) => self.local_event(event, Some((&body.serial, &body.author))),
+            Body::DeviceRestored(body) => self.local_event(event, Some((&body.serial, &body.author))),
+            Body::EditPushed(body) => {
+                self.local_event(event, None)?;
+                self.answer(event.subject.device().ok_or(Ignored::Subject)?, event, body);
+                Ok(())
+            }
+            Body::HorizonAdvanced(body) => self.horizon(body),
             Body::SyncCompleted(body) => self.scanned(partition, event, body),
-            Body::EditPushed(_)
-            | Body::DeploymentRequested(_)
+            Body::DeploymentRequested(_)
             | Body::DeploymentSettled(_)
             | Body::SyncStarted(_)
             | Body::IntegrationChanged(_)
             | Body::SubjectErased(_)
             | Body::LogOpened(_)
-            | Body::CheckpointTaken(_)
-            | Body::HorizonAdvanced(_) => Err(Ignored::NotFolded),
+            | Body::CheckpointTaken(_) => Err(Ignored::NotFolded),
             Body::Unknown { .. } => Err(Ignored::Unknown),
         }
     }
@@ -140,18 +144,19 @@ impl Truth {
         Ok(())
     }
 
-    fn local_event(&mut self, event: &Event, serial: &Serial, author: &str) -> Result<(), Ignored> {
+    /// Joins an event about a device of ours; `said` is the serial it names, and its author.
+    fn local_event(&mut self, event: &Event, said: Option<(&Serial, &String)>) -> Result<(), Ignored> {
         let device = event.subject.device().ok_or(Ignored::Subject)?;
         let (text, body) = stored::body(&event.body).ok_or(Ignored::Unknown)?;
+        self.edits(device, event, &body);
         let fact = LocalFact {
             organization: event.organization,
             name: event.body.name().to_owned(),
-            serial: Some(serial.clone()),
+            serial: said.map(|(serial, _)| serial.clone()),
             at: event.at,
             sequence: event.sequence,
             recorded_at: event.recorded_at,
-            author: Some(storable_text(author)),
-            shown_name: shown_name(&body),
+            author: said.map(|(_, author)| storable_text(author)),
             body: text,
         };
         self.join_local((device, event.id), fact);
@@ -226,13 +231,4 @@ fn said(event: &Event, device: &ProviderDevice, device_name: Option<&str>) -> Sa
         device_name,
         recorded_at: event.recorded_at,
     }
-}
-
-/// The name among the fields of a registration.
-fn shown_name(body: &Body) -> Option<String> {
-    let Body::DeviceRegistered(body) = body else {
-        return None;
-    };
-    let name = stored::value(body.fields.0.get("name")?);
-    name.as_str().map(str::to_owned)
 }

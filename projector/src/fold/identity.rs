@@ -2,7 +2,9 @@
 //!
 //! Derived from registers and local facts alone, so the order in which they arrived is forgotten.
 
-use schema::{DeviceId, KnownBy, MaxRegister, Micros, OrderKey, OrganizationId, ProviderDevice, Serial};
+use schema::{
+    DeviceId, KnownBy, MaxRegister, Micros, OrderKey, OrganizationId, ProviderDevice, RawJson, Serial,
+};
 
 use super::rows::{ActivityRow, FirstName, LocalFact, ProviderDeviceRow, join};
 
@@ -163,8 +165,10 @@ pub struct Local {
     pub claimed: bool,
     /// Newest serial that was spoken of.
     pub serial: MaxRegister<Serial>,
-    /// Newest name that it was registered with.
-    pub name: MaxRegister<String>,
+    /// Newest name that it was given; `None` was unset.
+    pub name: MaxRegister<Option<String>>,
+    /// Newest of being taken out of service and being put back: whether it is out.
+    pub retired: MaxRegister<bool>,
     /// The earliest registration.
     pub registered_at: Option<Micros>,
 }
@@ -177,12 +181,21 @@ impl Local {
         if let Some(serial) = &fact.serial {
             self.serial.join(key, serial.clone());
         }
-        if let Some(name) = &fact.shown_name {
-            self.name.join(key, name.clone());
+        match fact.name.as_str() {
+            "device.registered" => {
+                self.registered_at = Some(self.registered_at.map_or(key.at, |held| held.min(key.at)));
+            }
+            "device.retired" => _ = self.retired.join(key, true),
+            "device.restored" => _ = self.retired.join(key, false),
+            _ => {}
         }
-        if fact.name == "device.registered" {
-            self.registered_at = Some(self.registered_at.map_or(key.at, |held| held.min(key.at)));
-        }
+    }
+
+    /// Joins an edit of its name, as JSON text. What is no text unsets it.
+    pub fn named(&mut self, key: OrderKey, value: &str) {
+        let name = RawJson::parse(value).and_then(|raw| raw.value()).ok();
+        let name = name.and_then(|name| name.as_str().map(str::to_owned));
+        self.name.join(key, name);
     }
 
     /// Joins what others of its facts say.
@@ -191,6 +204,7 @@ impl Local {
         self.claimed |= other.claimed;
         join(&mut self.serial, other.serial);
         join(&mut self.name, other.name);
+        join(&mut self.retired, other.retired);
         self.registered_at = match (self.registered_at, other.registered_at) {
             (Some(held), Some(other)) => Some(held.min(other)),
             (held, other) => held.or(other),
@@ -209,6 +223,8 @@ pub struct Device {
     pub name: Option<String>,
     /// The earliest registration.
     pub registered_at: Option<Micros>,
+    /// When it was taken out of service, if it was not put back since.
+    pub retired_at: Option<Micros>,
 }
 
 /// What a device shows, given all provider devices linked to it and what we say of it. `None` if there is neither: then
@@ -217,6 +233,8 @@ pub struct Device {
 /// Its serial is the current name of the live provider device with the newest name; else of any; else the serial it
 /// was registered with; else the first name or the external id of what is linked to it.
 pub fn device(linked: &[&Candidate], local: Option<&Local>) -> Option<Device> {
+    // An answer to an edit that is not known names no device.
+    let local = local.filter(|local| local.serial.key().is_some());
     let of_linked = linked.first().map(|candidate| candidate.organization);
     let organization = of_linked.or_else(|| local.and_then(|local| local.organization))?;
     let newest_name = |live: bool| {
@@ -248,8 +266,12 @@ pub fn device(linked: &[&Candidate], local: Option<&Local>) -> Option<Device> {
     Some(Device {
         organization,
         serial: serial.to_owned(),
-        name: local.and_then(|local| local.name.value().cloned()),
+        name: local.and_then(|local| local.name.value().cloned().flatten()),
         registered_at: local.and_then(|local| local.registered_at),
+        retired_at: local.and_then(|local| {
+            let (key, retired) = local.retired.held()?;
+            retired.then_some(key.at)
+        }),
     })
 }
 

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use schema::{KnownBy, ProviderDevice, ProviderDeviceObserved, Serial, Tag};
+use schema::{KnownBy, ProviderDevice, ProviderDeviceObserved, RawJson, Serial, Tag};
 use serde::Serialize;
 use serde_json::json;
 
-use super::stored;
+use super::{rows::Stored, stored};
 
 /// The name that an event says of a provider device: what is no valid serial is none.
 ///
@@ -18,15 +18,18 @@ pub(super) fn name<'a>(device: &'a ProviderDevice, said: Option<&str>) -> Option
     }
 }
 
-/// Fields that an observation says, as (field, JSON text). An absent field is `null`.
+/// Fields that an observation says. An absent field is `null`.
 ///
 /// `tags` is a whole list, `tag:{id}` one tag: `{"present": true, "name": …}`. Of the two the newer wins when read,
 /// on equal keys the single tag.
-pub(super) fn fields(body: &ProviderDeviceObserved) -> Vec<(String, String)> {
+pub(super) fn fields(body: &ProviderDeviceObserved) -> Vec<(String, Stored)> {
     let mut fields = Vec::new();
     let mut field = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            fields.push((stored::key_text(name), value));
+            // What was written by us reads back.
+            if let Ok(value) = RawJson::parse(&value) {
+                fields.push((stored::key_text(name), Stored::written(&value)));
+            }
         }
     };
     field("enabled", json_text(body.enabled.as_ref()));

@@ -178,7 +178,8 @@ impl Telling<'_> {
             let row = FieldRow {
                 organization: self.organization,
                 key,
-                value,
+                value: value.text,
+                hash: value.hash,
             };
             self.truth.join_field((self.uuid, field), row);
         }

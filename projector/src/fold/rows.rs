@@ -2,6 +2,7 @@
 //!
 //! `joins` is commutative, associative and idempotent for each; equal keys mean equal contents.
 
+mod edits;
 mod facts;
 mod readings;
 
@@ -11,6 +12,7 @@ use schema::{
 };
 use uuid::Uuid;
 
+pub use edits::*;
 pub use facts::*;
 pub use readings::*;
 
@@ -116,6 +118,8 @@ pub struct FieldRow {
     pub key: OrderKey,
     /// The value, as JSON text.
     pub value: String,
+    /// Names the value: equal names are equal values.
+    pub hash: Uuid,
 }
 
 impl FieldRow {

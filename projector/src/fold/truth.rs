@@ -13,9 +13,9 @@ use schema::{DeviceId, EventId, IntegrationId, Micros, OrderKey, OrganizationId,
 use super::{
     latest, observed,
     rows::{
-        ActivityRow, ConnectionKey, ConnectionRow, DeviceKey, FieldRow, FirmwareKey, FirmwareRow, HistoryKey,
-        LastReport, LatestKey, LatestRow, ListeningRow, LocalFact, LogRow, ProviderDeviceRow, ReadingRow,
-        RegistryFact, ReportedBy, Said,
+        ActivityRow, AnswerKey, AnswerRow, ConnectionKey, ConnectionRow, DeviceKey, EditKey, EditRow,
+        FieldRow, FirmwareKey, FirmwareRow, HistoryKey, LastReport, LatestKey, LatestRow, ListeningRow,
+        LocalFact, LogRow, ProviderDeviceRow, ReadingRow, RegistryFact, ReportedBy, Said,
     },
 };
 
@@ -42,6 +42,12 @@ pub struct Truth {
     pub registry: BTreeMap<(DeviceKey, EventId), RegistryFact>,
     /// Events about devices of ours.
     pub local: BTreeMap<(DeviceId, EventId), LocalFact>,
+    /// What people decided about fields.
+    pub edits: BTreeMap<EditKey, EditRow>,
+    /// What clouds answered.
+    pub answers: BTreeMap<AnswerKey, AnswerRow>,
+    /// Where histories were cut: the newest cut of each.
+    pub horizons: BTreeMap<String, Micros>,
     /// The least `at` of events that are timed by their receipt.
     pub receipt_timed: BTreeMap<(DeviceKey, EventId), (OrganizationId, Micros)>,
     /// When integrations were last heard, by Kafka partition.
@@ -95,6 +101,15 @@ impl Truth {
         for (key, fact) in other.local {
             self.join_local(key, fact);
         }
+        for (key, row) in other.edits {
+            self.join_edit(key, row);
+        }
+        for (key, row) in other.answers {
+            self.join_answer(key, row);
+        }
+        for (history, before) in other.horizons {
+            self.join_horizon(history, before);
+        }
         for (key, (organization, at)) in other.receipt_timed {
             self.join_receipt_timed(key, organization, at);
         }
@@ -147,6 +162,32 @@ impl Truth {
 
     pub(super) fn join_local(&mut self, key: (DeviceId, EventId), fact: LocalFact) {
         joins(self.local.entry(key), fact, |held, fact| held.joins(&fact));
+    }
+
+    pub(super) fn join_edit(&mut self, key: EditKey, row: EditRow) {
+        joins(self.edits.entry(key), row, |held, row| held.joins(&row));
+    }
+
+    pub(super) fn join_answer(&mut self, key: AnswerKey, row: AnswerRow) {
+        joins(self.answers.entry(key), row, AnswerRow::joins);
+    }
+
+    pub(super) fn join_horizon(&mut self, history: String, before: Micros) {
+        let held = self.horizons.entry(history).or_insert(before);
+        *held = before.max(*held);
+    }
+
+    /// Drops what lies before the horizons: it is not part of the truth any more.
+    pub(super) fn cut_histories(&mut self) {
+        if let Some(before) = self.horizons.get("readings") {
+            self.readings.retain(|key, _| key.key.at >= *before);
+            let registry = &self.registry;
+            self.receipt_timed
+                .retain(|key, (_, at)| *at >= *before || registry.contains_key(key));
+        }
+        if let Some(before) = self.horizons.get("logs") {
+            self.logs.retain(|key, _| key.key.at >= *before);
+        }
     }
 
     pub(super) fn join_receipt_timed(

@@ -34,7 +34,8 @@ pub fn whole<'a>(events: impl IntoIterator<Item = (i32, &'a Event)>) -> Tables {
 
 impl Tables {
     /// Derives links and devices.
-    pub fn derive(truth: Truth) -> Self {
+    pub fn derive(mut truth: Truth) -> Self {
+        truth.cut_histories();
         let mut local: BTreeMap<DeviceId, Local> = BTreeMap::new();
         for ((device, id), fact) in &truth.local {
             let key = OrderKey {
@@ -43,6 +44,12 @@ impl Tables {
                 id: *id,
             };
             local.entry(*device).or_default().tell(key, fact);
+        }
+        for (edit, row) in truth.edits.iter().filter(|(edit, _)| edit.field == "name") {
+            local
+                .entry(edit.device)
+                .or_default()
+                .named(edit.key, &row.value.text);
         }
         let claimed = |device| local.get(&device).is_some_and(|local| local.claimed);
 

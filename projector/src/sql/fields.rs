@@ -16,18 +16,21 @@ pub(crate) async fn join(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO field_registers AS held (provider_device, organization, field, value, at, sequence, id)
-         SELECT device, organization, field, value::jsonb, at, sequence, id
-           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[], $7::uuid[])
-                AS row (device, organization, field, value, at, sequence, id)
+        "INSERT INTO field_registers AS held
+                (provider_device, organization, field, value, value_hash, at, sequence, id)
+         SELECT device, organization, field, value::jsonb, value_hash, at, sequence, id
+           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[], $7::bigint[],
+                       $8::uuid[])
+                AS row (device, organization, field, value, value_hash, at, sequence, id)
              ON CONFLICT (provider_device, field) DO UPDATE
-            SET value = EXCLUDED.value, at = EXCLUDED.at, sequence = EXCLUDED.sequence, id = EXCLUDED.id
+            SET value = EXCLUDED.value, value_hash = EXCLUDED.value_hash, at = EXCLUDED.at, sequence = EXCLUDED.sequence, id = EXCLUDED.id
           WHERE (EXCLUDED.at, EXCLUDED.sequence, EXCLUDED.id) > (held.at, held.sequence, held.id)",
     )
     .bind(column(rows, |(device, _), _| *device))
     .bind(column(rows, |_, row| row.organization.0))
     .bind(column(rows, |(_, field), _| field.as_str()))
     .bind(column(rows, |_, row| row.value.as_str()))
+    .bind(column(rows, |_, row| row.hash))
     .bind(column(rows, |_, row| At(row.key.at)))
     .bind(column(rows, |_, row| row.key.sequence))
     .bind(column(rows, |_, row| row.key.id.0))

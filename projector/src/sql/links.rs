@@ -34,18 +34,15 @@ pub(crate) async fn read_local(
     connection: &mut PgConnection,
     devices: &BTreeSet<DeviceId>,
 ) -> sqlx::Result<BTreeMap<DeviceId, Local>> {
-    type Row = (Uuid, Uuid, Uuid, String, Option<String>, At, i64, Option<String>);
+    type Row = (Uuid, Uuid, Uuid, String, Option<String>, At, i64);
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT device, organization, id, name, serial, at, sequence,
-                CASE WHEN name = 'device.registered' AND jsonb_typeof(body #> '{fields,name}') = 'string'
-                     THEN body #>> '{fields,name}' END
-           FROM local_facts WHERE device = ANY ($1)",
+        "SELECT device, organization, id, name, serial, at, sequence FROM local_facts WHERE device = ANY ($1)",
     )
     .bind(ids(devices))
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     let mut local: BTreeMap<DeviceId, Local> = BTreeMap::new();
-    for (device, organization, id, name, serial, At(at), sequence, shown_name) in rows {
+    for (device, organization, id, name, serial, At(at), sequence) in rows {
         let serial = serial.as_deref().map(Serial::new).transpose();
         let fact = LocalFact {
             organization: OrganizationId(organization),
@@ -55,14 +52,36 @@ pub(crate) async fn read_local(
             sequence,
             recorded_at: at,
             author: None,
-            shown_name,
             body: String::new(),
         };
         let id = EventId(id);
         let key = OrderKey { at, sequence, id };
         local.entry(DeviceId(device)).or_default().tell(key, &fact);
     }
+    for (device, key, value) in read_names(connection, devices).await? {
+        local.entry(device).or_default().named(key, &value);
+    }
     Ok(local)
+}
+
+/// The newest names that devices were given, as JSON text.
+async fn read_names(
+    connection: &mut PgConnection,
+    devices: &BTreeSet<DeviceId>,
+) -> sqlx::Result<Vec<(DeviceId, OrderKey, String)>> {
+    let rows: Vec<(Uuid, At, i64, Uuid, String)> = sqlx::query_as(
+        "SELECT DISTINCT ON (device) device, at, sequence, id, value::text
+           FROM field_edits WHERE device = ANY ($1) AND field = 'name'
+          ORDER BY device, at DESC, sequence DESC, id DESC",
+    )
+    .bind(ids(devices))
+    .fetch_all(connection)
+    .await?;
+    let name = |(device, At(at), sequence, id, value)| {
+        let id = EventId(id);
+        (DeviceId(device), OrderKey { at, sequence, id }, value)
+    };
+    Ok(rows.into_iter().map(name).collect())
 }
 
 /// Writes links.
@@ -108,18 +127,20 @@ pub(crate) async fn write_devices(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO devices AS held (id, organization, serial, name, registered_at)
-         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[])
+        "INSERT INTO devices AS held (id, organization, serial, name, registered_at, retired_at)
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
              ON CONFLICT (id) DO UPDATE
-            SET serial = EXCLUDED.serial, name = EXCLUDED.name, registered_at = EXCLUDED.registered_at
-          WHERE (held.serial, held.name, held.registered_at)
-                IS DISTINCT FROM (EXCLUDED.serial, EXCLUDED.name, EXCLUDED.registered_at)",
+            SET serial = EXCLUDED.serial, name = EXCLUDED.name, registered_at = EXCLUDED.registered_at,
+                retired_at = EXCLUDED.retired_at
+          WHERE (held.serial, held.name, held.registered_at, held.retired_at)
+                IS DISTINCT FROM (EXCLUDED.serial, EXCLUDED.name, EXCLUDED.registered_at, EXCLUDED.retired_at)",
     )
     .bind(column(devices, |id, _| id.0))
     .bind(column(devices, |_, device| device.organization.0))
     .bind(column(devices, |_, device| device.serial.as_str()))
     .bind(column(devices, |_, device| device.name.as_deref()))
     .bind(column(devices, |_, device| device.registered_at.map(At)))
+    .bind(column(devices, |_, device| device.retired_at.map(At)))
     .execute(connection)
     .await?;
     Ok(())

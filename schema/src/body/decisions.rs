@@ -98,6 +98,19 @@ pub enum Strategy {
     Other(String),
 }
 
+impl Strategy {
+    /// The name as written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::PreferLocal => "prefer_local",
+            Self::PreferRemote => "prefer_remote",
+            Self::Manual => "manual",
+            Self::Merge => "merge",
+            Self::Other(text) => text,
+        }
+    }
+}
+
 /// Someone took a device out of service. Key: the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceRetired {

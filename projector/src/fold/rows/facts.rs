@@ -146,8 +146,6 @@ pub struct LocalFact {
     pub recorded_at: Micros,
     /// Who said it.
     pub author: Option<String>,
-    /// The device's name among its fields, if it registers one; it follows from the body.
-    pub shown_name: Option<String>,
     /// What it says, as JSON text.
     pub body: String,
 }

@@ -1,0 +1,243 @@
+//! The fields of a device, from registers and edits: what each shows, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schema::{DeviceId, EventId, Field, Micros, OrderKey, PushOutcome, RawJson};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Tables, Truth,
+    identity::Candidate,
+    resolve::{self, Accepted, Edit, Known, Remote, State},
+    rows::{AnswerKey, DeviceKey, EditKey, EditRow, Stored},
+};
+
+/// A whole list of tags.
+const TAGS: &str = "tags";
+
+/// A field of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// How it stands.
+    pub state: State,
+    /// What is shown.
+    pub value: Option<Stored>,
+    /// The newest that a cloud says.
+    pub remote: Option<Observed>,
+    /// The current edit.
+    pub edit: Option<(OrderKey, EditRow)>,
+    /// The pending conflict.
+    pub conflict: Option<String>,
+}
+
+/// What a cloud says of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The provider device.
+    pub provider_device: DeviceKey,
+    /// The key of the event that said it.
+    pub key: OrderKey,
+    /// The value.
+    pub value: Stored,
+}
+
+impl Tables {
+    /// The fields of a device that a cloud or someone here says anything of.
+    pub fn fields_of(&self, device: DeviceId) -> BTreeMap<String, Shown> {
+        let truth = &self.truth;
+        let linked = self.links.iter().filter(|(_, link)| link.device == device);
+        let linked: Vec<(DeviceKey, Candidate)> = linked
+            .filter_map(|(key, _)| {
+                let row = truth.provider_devices.get(key)?;
+                Some((*key, Candidate::new(row, truth.activity.get(key))))
+            })
+            .collect();
+        let remotes = remotes(truth, &linked);
+        let edits = truth.edits_of(device);
+        let fields: BTreeSet<&String> = remotes.keys().chain(edits.keys()).collect();
+        fields
+            .into_iter()
+            .map(|field| {
+                let remote = remotes.get(field).cloned();
+                let edits = edits.get(field).map_or(&[][..], Vec::as_slice);
+                (field.clone(), shown(truth, device, field, remote, edits))
+            })
+            .collect()
+    }
+}
+
+impl Truth {
+    /// The edits of a device's fields, each field's in order.
+    fn edits_of(&self, device: DeviceId) -> BTreeMap<String, Vec<(OrderKey, &EditRow)>> {
+        let least = OrderKey {
+            at: Micros::MIN,
+            sequence: i64::MIN,
+            id: EventId(Uuid::nil()),
+        };
+        let first = EditKey {
+            device,
+            field: String::new(),
+            key: least,
+        };
+        let mut edits: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for (key, row) in self
+            .edits
+            .range(first..)
+            .take_while(|(key, _)| key.device == device)
+        {
+            edits.entry(key.field.clone()).or_default().push((key.key, row));
+        }
+        edits
+    }
+}
+
+/// The value that a missing one equals.
+pub fn absent(field: &str) -> Stored {
+    let value = if Field::is_tag_name(field) {
+        Value::Bool(false)
+    } else {
+        Value::Null
+    };
+    Stored::new(&RawJson::from_value(&value))
+}
+
+fn shown(
+    truth: &Truth,
+    device: DeviceId,
+    field: &str,
+    remote: Option<Observed>,
+    edits: &[(OrderKey, &EditRow)],
+) -> Shown {
+    let answer_to = |edit: EventId| {
+        let key = AnswerKey {
+            device,
+            edit,
+            field: field.to_owned(),
+        };
+        let row = truth.answers.get(&key)?;
+        Some((row.outcome, row.key.at))
+    };
+    let accepted = edits.iter().filter_map(|(key, row)| match answer_to(key.id) {
+        Some((PushOutcome::Accepted, at)) => Some((
+            at,
+            *key,
+            Accepted {
+                at,
+                value: row.value.hash,
+            },
+        )),
+        Some((PushOutcome::Rejected, _)) | None => None,
+    });
+    let accepted = accepted.max_by_key(|(at, key, _)| (*at, *key));
+    let current = edits.last();
+    let known = Known {
+        local: Field::is_local_name(field),
+        absent: absent(field).hash,
+        remote: remote.as_ref().map(|remote| Remote {
+            at: remote.key.at,
+            value: remote.value.hash,
+        }),
+        edit: current.map(|(key, row)| Edit {
+            id: key.id,
+            value: row.value.hash,
+            seen: row.seen_remote.as_ref().map(|seen| seen.hash),
+            seen_at: row.seen_remote_at,
+            strategy: strategy(&row.strategy),
+            answer: answer_to(key.id),
+        }),
+        accepted: accepted.map(|(_, _, accepted)| accepted),
+    };
+    let state = resolve::resolve(&known);
+    let value = match current {
+        Some((_, row)) if state.shows_edit() => Some(row.value.clone()),
+        Some(_) | None => remote.as_ref().map(|remote| remote.value.clone()),
+    };
+    let conflict = match (state, current, &remote) {
+        (State::Conflict, Some((key, _)), Some(remote)) => {
+            Some(resolve::conflict_id(key.id, field, remote.value.hash))
+        }
+        _ => None,
+    };
+    Shown {
+        state,
+        value,
+        remote,
+        edit: current.map(|(key, row)| (*key, (*row).clone())),
+        conflict,
+    }
+}
+
+/// Reads a strategy as it is stored.
+pub fn strategy(text: &str) -> schema::Strategy {
+    use schema::Strategy::{Manual, Merge, Other, PreferLocal, PreferRemote};
+    [PreferLocal, PreferRemote, Manual, Merge]
+        .into_iter()
+        .find(|known| known.as_str() == text)
+        .unwrap_or_else(|| Other(text.to_owned()))
+}
+
+/// The newest register of each field over the provider devices that are live and newer than their tombstones, or over
+/// all if none is live. Each tag is a field.
+fn remotes(truth: &Truth, linked: &[(DeviceKey, Candidate)]) -> BTreeMap<String, Observed> {
+    let all_gone = !linked.iter().any(|(_, candidate)| candidate.live());
+    let mut newest: BTreeMap<String, Observed> = BTreeMap::new();
+    for (device, candidate) in linked {
+        if !all_gone && !candidate.live() {
+            continue;
+        }
+        for (field, said) in said_by(truth, *device) {
+            if !all_gone && candidate.gone.is_some_and(|gone| said.key <= gone) {
+                continue;
+            }
+            let held = newest.get(&field);
+            if held.is_none_or(|held| held.key < said.key) {
+                newest.insert(field, said);
+            }
+        }
+    }
+    newest
+}
+
+/// What one provider device says of its fields. A tag is said by the newer of the whole list and its own register.
+fn said_by(truth: &Truth, device: DeviceKey) -> Vec<(String, Observed)> {
+    let observed = |key: OrderKey, value: Stored| Observed {
+        provider_device: device,
+        key,
+        value,
+    };
+    let tag = |is_there: bool| Stored::new(&RawJson::from_value(&Value::Bool(is_there)));
+    let mut said = Vec::new();
+    let mut single: BTreeMap<String, (OrderKey, bool)> = BTreeMap::new();
+    let mut list: Option<(OrderKey, BTreeSet<String>)> = None;
+    let rows = truth.fields.range((device, String::new())..);
+    for ((_, field), row) in rows.take_while(|((of, _), _)| *of == device) {
+        let value = RawJson::parse(&row.value)
+            .and_then(|raw| raw.value())
+            .unwrap_or_default();
+        if field == TAGS {
+            let ids = value.as_array().into_iter().flatten();
+            let ids = ids.filter_map(|tag| Some(format!("tag:{}", tag.get("id")?.as_str()?)));
+            list = Some((row.key, ids.collect()));
+        } else if Field::is_tag_name(field) {
+            let present = value.get("present").and_then(Value::as_bool).unwrap_or(false);
+            single.insert(field.clone(), (row.key, present));
+        } else {
+            let value = Stored {
+                text: row.value.clone(),
+                hash: row.hash,
+            };
+            said.push((field.clone(), observed(row.key, value)));
+        }
+    }
+    for (field, (key, present)) in &single {
+        let listed = list.as_ref().filter(|(of_list, _)| of_list > key);
+        let (key, present) = listed.map_or((*key, *present), |(key, ids)| (*key, ids.contains(field)));
+        said.push((field.clone(), observed(key, tag(present))));
+    }
+    if let Some((key, ids)) = list {
+        let others = ids.into_iter().filter(|field| !single.contains_key(field));
+        said.extend(others.map(|field| (field, observed(key, tag(true)))));
+    }
+    said
+}
