@@ -1,8 +1,14 @@
 //! Events that say what people decided here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use schema::{Body, Event, EventId, IntegrationId, Micros, OrganizationId, Origin, Subject};
+use stream::{Appender, Position};
+
+use crate::{config::KafkaArgs, failure::Failure};
+
+/// How long an append may take.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whose a decision is, and whom it concerns.
 pub(crate) struct Concern {
@@ -31,4 +37,16 @@ pub(crate) fn event(concern: Concern, body: Body, at: Micros) -> Event {
         extensions: BTreeMap::new(),
         body,
     }
+}
+
+/// Connects to the log that decisions are appended to.
+pub(crate) async fn appender(kafka: &KafkaArgs) -> Result<Appender, Failure> {
+    let config = kafka.log()?;
+    let log = stream::topics::identify(&config).await?;
+    Ok(Appender::to_log(&config, log, APPEND_TIMEOUT)?)
+}
+
+/// Appends one decision.
+pub(crate) async fn append(kafka: &KafkaArgs, event: &Event) -> Result<Position, Failure> {
+    Ok(appender(kafka).await?.append(event).await?)
 }

@@ -1,13 +1,15 @@
 //! `fleetlog device`: what is known of devices, and what people decide about them.
 
 mod bind;
+mod named;
 mod register;
 mod sql;
 
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt as _;
-use schema::OrganizationId;
+use schema::{DeviceId, OrganizationId};
 use serde_json::Value;
+use sqlx::PgPool;
 
 use crate::{config::ReaderDatabase, failure::Failure, output};
 
@@ -102,22 +104,16 @@ impl List {
 impl Show {
     async fn run(self) -> Result<(), Failure> {
         let pool = self.database.pool()?;
-        let found = sql::find(&pool, &self.device, self.organization).await?;
-        match found.as_slice() {
-            [] => Err(Failure::not_found(format!("there is no device {}", self.device))),
-            [device] => print(device, self.json),
-            several => {
-                let ids: Vec<_> = several
-                    .iter()
-                    .map(|device| Ok(plain(&parsed(device)?, "id")))
-                    .collect::<Result<_, Failure>>()?;
-                let ids = ids.join(", ");
-                Err(Failure::usage(format!(
-                    "several devices are called {}: {ids}; name one by its id",
-                    self.device
-                )))
-            }
-        }
+        let known = named::one(&pool, &self.device, self.organization).await?;
+        print_device(&pool, known.id, self.json).await
+    }
+}
+
+/// Prints a device as it is shown now.
+async fn print_device(pool: &PgPool, device: DeviceId, json: bool) -> Result<(), Failure> {
+    match sql::device(pool, device).await? {
+        Some(row) => print(&row, json),
+        None => Err(Failure::not_found(format!("there is no device {device}"))),
     }
 }
 

@@ -33,6 +33,7 @@ mod sealing_key;
 mod decided;
 mod device;
 mod events;
+mod waiting;
 
 mod health;
 

@@ -201,6 +201,35 @@ COMMENT ON COLUMN fleet.firmware_current.state_code IS 'The cloud''s number for 
 COMMENT ON COLUMN fleet.firmware_current.reason_code IS 'The cloud''s number for reason';
 COMMENT ON COLUMN fleet.firmware_current.reported_at IS 'When the newest report was made';
 
+COMMENT ON VIEW fleet.facts IS 'Every event about a device but readings and logs, as it was told; name a device, it is long';
+COMMENT ON COLUMN fleet.facts.organization IS 'The organization it belongs to';
+COMMENT ON COLUMN fleet.facts.device IS 'The device it is told of: by a person, or because the provider device is linked to it now; null while unidentified';
+COMMENT ON COLUMN fleet.facts.provider_device IS 'The provider device it is told of; null for what people say of a device';
+COMMENT ON COLUMN fleet.facts.integration IS 'The integration that heard it';
+COMMENT ON COLUMN fleet.facts.name IS 'The event''s name, e.g. provider-device.observed, device.edited';
+COMMENT ON COLUMN fleet.facts.at IS 'When it happened';
+COMMENT ON COLUMN fleet.facts.sequence IS 'With at and event: its place in the order of all events';
+COMMENT ON COLUMN fleet.facts.event IS 'The event that says it';
+COMMENT ON COLUMN fleet.facts.recorded_at IS 'When we were first told';
+COMMENT ON COLUMN fleet.facts.origin IS 'push, poll, user, system or backfill; null for what people say of a device';
+COMMENT ON COLUMN fleet.facts.author IS 'Who said it, where a person did';
+COMMENT ON COLUMN fleet.facts.body IS 'What it says: the data of the event';
+COMMENT ON COLUMN fleet.facts.provider_device_key IS 'UUIDv5 that stands for the provider device: ask by this, or by device';
+
+COMMENT ON VIEW fleet.heard IS 'When each device was heard by a reading or a log entry, and under what name; name a device, it is long';
+COMMENT ON COLUMN fleet.heard.organization IS 'The organization it belongs to';
+COMMENT ON COLUMN fleet.heard.device IS 'The device''s id; null while unidentified';
+COMMENT ON COLUMN fleet.heard.provider_device IS 'The provider device that was heard';
+COMMENT ON COLUMN fleet.heard.by IS 'reading or log';
+COMMENT ON COLUMN fleet.heard.at IS 'When it was read or logged';
+COMMENT ON COLUMN fleet.heard.sequence IS 'With at and event: its place in the order of all events';
+COMMENT ON COLUMN fleet.heard.event IS 'The event that brought it';
+COMMENT ON COLUMN fleet.heard.recorded_at IS 'When we first received it';
+COMMENT ON COLUMN fleet.heard.origin IS 'push, poll, user, system or backfill';
+COMMENT ON COLUMN fleet.heard.device_name IS 'The name its event said, on the event''s first row';
+COMMENT ON COLUMN fleet.heard.name_at IS 'When that was, where the event names the device';
+COMMENT ON COLUMN fleet.heard.provider_device_key IS 'UUIDv5 that stands for the provider device: ask by this, or by device';
+
 COMMENT ON VIEW fleet.unidentified IS 'Provider devices of which no name is known, so that they are no device yet';
 COMMENT ON COLUMN fleet.unidentified.organization IS 'The organization it belongs to';
 COMMENT ON COLUMN fleet.unidentified.integration IS 'The integration that speaks of it';

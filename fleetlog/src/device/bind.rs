@@ -8,13 +8,15 @@ use schema::{
 use sqlx::PgPool;
 
 use super::{
-    register::{Waiting, append, append_registration},
+    register::append_registration,
     sql::{self, Shown},
 };
 use crate::{
+    clock,
     config::{AuthorArgs, KafkaArgs, ReaderDatabase},
-    decided::Concern,
+    decided::{self, Concern},
     failure::Failure,
+    waiting::Waiting,
 };
 
 /// Says which device a provider's device is, and waits until it shows so
@@ -99,20 +101,12 @@ impl Bind {
             reason: self.reason.clone(),
             extra: Extra::new(),
         };
-        let position = append(&self.kafka, concern, Body::ProviderDeviceBound(body)).await?;
-        let look = async || {
-            let shown = sql::provider_device(&pool, &provider_device).await?;
-            let is_bound = shown.is_some_and(|shown| shown.bound && shown.device == Some(target.device.0));
-            if !is_bound {
-                return Ok(None);
-            }
-            let id = target.device.to_string();
-            Ok(sql::find(&pool, &id, Some(organization)).await?.pop())
-        };
-        match self.waiting.until(position, self.json, look).await? {
-            Some(row) => super::print(&row, self.json),
-            None => Ok(()),
+        let event = decided::event(concern, Body::ProviderDeviceBound(body), clock::now());
+        let position = decided::append(&self.kafka, &event).await?;
+        if !self.waiting.until_folded(&pool, position, self.json).await? {
+            return Ok(());
         }
+        super::print_device(&pool, target.device, self.json).await
     }
 
     fn provider_device(&self) -> Result<ProviderDevice, Failure> {

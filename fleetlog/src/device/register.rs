@@ -1,12 +1,11 @@
 //! `fleetlog device register`: a device that people know of before any cloud does.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use clap::Args;
 use schema::{Body, DeviceId, DeviceRegistered, Extra, Fields, OrganizationId, RawJson, Serial, Subject};
 use serde_json::json;
-use stream::{Appender, Position};
-use tokio::time::{Instant, sleep};
+use stream::Position;
 
 use super::sql;
 use crate::{
@@ -14,13 +13,8 @@ use crate::{
     config::{AuthorArgs, KafkaArgs, ReaderDatabase},
     decided::{self, Concern},
     failure::Failure,
-    output,
+    waiting::Waiting,
 };
-
-/// How long an append may take.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked whether a projector has folded what was appended.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Registers a device by its serial number, and waits until it shows
 ///
@@ -58,40 +52,23 @@ pub(crate) struct Register {
     kafka: KafkaArgs,
 }
 
-/// Whether to wait for a projector.
-#[derive(Args)]
-pub(super) struct Waiting {
-    /// How long to wait until a projector has folded it
-    #[arg(long, value_name = "D", default_value = "15s", value_parser = humantime::parse_duration)]
-    wait: Duration,
-    /// Only append, and print the position in the log
-    #[arg(long)]
-    no_wait: bool,
-}
-
 impl Register {
     /// Appends, and waits.
     pub(super) async fn run(self) -> Result<(), Failure> {
         let pool = self.database.pool()?;
         sql::organization_exists(&pool, self.organization).await?;
         let device = DeviceId::of_serial(self.organization, &self.serial);
-        if sql::registered(&pool, device).await?.is_some() {
+        if sql::is_registered(&pool, device).await? {
             let serial = &self.serial;
             return Err(Failure::refused(format!(
                 "{serial} is registered already, as device {device}"
             )));
         }
         let position = self.append(device).await?;
-        let found = self
-            .waiting
-            .until(position, self.json, async || {
-                Ok(sql::registered(&pool, device).await?)
-            })
-            .await?;
-        match found {
-            Some(row) => super::print(&row, self.json),
-            None => Ok(()),
+        if !self.waiting.until_folded(&pool, position, self.json).await? {
+            return Ok(());
         }
+        super::print_device(&pool, device, self.json).await
     }
 
     async fn append(&self, device: DeviceId) -> Result<Position, Failure> {
@@ -122,55 +99,11 @@ pub(super) async fn append_registration(
         integration: None,
         subject: Subject::Device(device),
     };
-    append(kafka, concern, Body::DeviceRegistered(body)).await
-}
-
-impl Waiting {
-    /// Waits until `look` finds what was appended at this position; without waiting, prints the position.
-    pub(super) async fn until<T>(
-        &self,
-        position: Position,
-        json: bool,
-        mut look: impl AsyncFnMut() -> Result<Option<T>, Failure>,
-    ) -> Result<Option<T>, Failure> {
-        if self.no_wait {
-            print_position(position, json)?;
-            return Ok(None);
-        }
-        let deadline = Instant::now() + self.wait;
-        loop {
-            if let Some(found) = look().await? {
-                return Ok(Some(found));
-            }
-            if Instant::now() >= deadline {
-                let wait = humantime::format_duration(self.wait);
-                let what =
-                    format!("it is in the log at {position}, but no projector has folded it within {wait}");
-                return Err(Failure::unavailable(what));
-            }
-            sleep(LOOK_INTERVAL).await;
-        }
-    }
-}
-
-/// Appends a decision.
-pub(super) async fn append(kafka: &KafkaArgs, concern: Concern, body: Body) -> Result<Position, Failure> {
-    let config = kafka.log()?;
-    let log = stream::topics::identify(&config).await?;
-    let appender = Appender::to_log(&config, log, APPEND_TIMEOUT)?;
-    Ok(appender
-        .append(&decided::event(concern, body, clock::now()))
-        .await?)
-}
-
-fn print_position(position: Position, json: bool) -> Result<(), Failure> {
-    if json {
-        output::json(&json!({
-            "topic": position.topic.suffix(), "partition": position.partition, "offset": position.offset,
-        }))
-    } else {
-        output::line(position)
-    }
+    decided::append(
+        kafka,
+        &decided::event(concern, Body::DeviceRegistered(body), clock::now()),
+    )
+    .await
 }
 
 fn parse_field(text: &str) -> Result<(String, RawJson), String> {

@@ -5,6 +5,7 @@ use schema::{DeviceId, IntegrationId, OrganizationId, ProviderDevice};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::named::Known;
 use crate::failure::Failure;
 
 /// The devices of an organization by serial number, each the JSON of its row.
@@ -19,15 +20,15 @@ pub(super) fn devices(
     .fetch(pool)
 }
 
-/// The devices that have this serial number or this id, each the JSON of its row.
-pub(super) async fn find(
+/// The devices that have this serial number or this id, up to a hundred.
+pub(super) async fn known(
     pool: &PgPool,
     serial_or_id: &str,
     organization: Option<OrganizationId>,
-) -> Result<Vec<String>, sqlx::Error> {
+) -> Result<Vec<Known>, sqlx::Error> {
     // Two questions rather than an OR, so that each has its index.
-    sqlx::query_scalar(
-        "SELECT row_to_json(d)::text
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT d.id
            FROM fleet.devices d
           WHERE d.id IN (SELECT s.id FROM fleet.devices s WHERE s.serial = $1 UNION SELECT $2)
             AND ($3::uuid IS NULL OR d.organization = $3)
@@ -38,16 +39,25 @@ pub(super) async fn find(
     .bind(serial_or_id.parse::<Uuid>().ok())
     .bind(organization.map(|organization| organization.0))
     .fetch_all(pool)
-    .await
+    .await?;
+    Ok(ids.into_iter().map(|id| Known { id: DeviceId(id) }).collect())
 }
 
-/// A device that somebody registered, as the JSON of its row.
-pub(super) async fn registered(pool: &PgPool, device: DeviceId) -> Result<Option<String>, sqlx::Error> {
+/// A device, as the JSON of its row.
+pub(super) async fn device(pool: &PgPool, device: DeviceId) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT row_to_json(d)::text FROM fleet.devices d WHERE d.id = $1")
+        .bind(device.0)
+        .fetch_optional(pool)
+        .await
+}
+
+/// Whether somebody registered a device.
+pub(super) async fn is_registered(pool: &PgPool, device: DeviceId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
-        "SELECT row_to_json(d)::text FROM fleet.devices d WHERE d.id = $1 AND d.registered_at IS NOT NULL",
+        "SELECT EXISTS (SELECT FROM fleet.devices d WHERE d.id = $1 AND d.registered_at IS NOT NULL)",
     )
     .bind(device.0)
-    .fetch_optional(pool)
+    .fetch_one(pool)
     .await
 }
 
@@ -90,8 +100,6 @@ pub(super) struct Shown {
     pub(super) device: Option<Uuid>,
     /// That device's serial number.
     pub(super) serial: Option<String>,
-    /// Whether that is so because somebody said so.
-    pub(super) bound: bool,
 }
 
 /// What a provider device is shown as, if it was ever heard of.
@@ -100,7 +108,7 @@ pub(super) async fn provider_device(
     device: &ProviderDevice,
 ) -> Result<Option<Shown>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT p.name, p.device, d.serial, coalesce(p.linked_via = 'bound', false) AS bound
+        "SELECT p.name, p.device, d.serial
            FROM fleet.provider_devices p
            LEFT JOIN fleet.devices d ON d.id = p.device
           WHERE p.id = $1",

@@ -14,10 +14,11 @@ const TRUTH: &str = include_str!("../../../migrations/projection/truth.sql");
 const KEYS: &str = include_str!("../../../migrations/projection/keys.sql");
 const POLICIES: &str = include_str!("../../../migrations/projection/policies.sql");
 /// What schema `fleet` holds, in the order in which one needs the other.
-pub(super) const FLEET: [&str; 6] = [
+pub(super) const FLEET: [&str; 7] = [
     include_str!("../../../migrations/projection/functions.sql"),
     include_str!("../../../migrations/projection/views.sql"),
     include_str!("../../../migrations/projection/views_history.sql"),
+    include_str!("../../../migrations/projection/views_facts.sql"),
     include_str!("../../../migrations/projection/views_overview.sql"),
     include_str!("../../../migrations/projection/comments.sql"),
     include_str!("../../../migrations/projection/grants.sql"),

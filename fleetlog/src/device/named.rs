@@ -1,0 +1,40 @@
+//! Which device is meant by what people call it.
+
+use schema::{DeviceId, OrganizationId};
+use sqlx::PgPool;
+
+use super::sql;
+use crate::failure::Failure;
+
+/// A device that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) id: DeviceId,
+}
+
+/// The one device with this serial number or id.
+///
+/// # Errors
+/// Nothing is called so: not found. Several are: usage, naming their ids.
+pub(super) async fn one(
+    pool: &PgPool,
+    serial_or_id: &str,
+    organization: Option<OrganizationId>,
+) -> Result<Known, Failure> {
+    let mut found = sql::known(pool, serial_or_id, organization).await?;
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Err(Failure::not_found(format!("there is no device {serial_or_id}"))),
+        (Some(known), true) => Ok(known),
+        (Some(last), false) => {
+            let ids: Vec<_> = found
+                .iter()
+                .chain([&last])
+                .map(|known| known.id.to_string())
+                .collect();
+            let ids = ids.join(", ");
+            Err(Failure::usage(format!(
+                "several devices are called {serial_or_id}: {ids}; name one by its id"
+            )))
+        }
+    }
+}
