@@ -6,6 +6,14 @@ COMMENT ON FUNCTION fleet.pointer_path IS 'A JSON pointer as the path that #> ta
 COMMENT ON FUNCTION fleet.number_of IS 'A JSON number; null for anything else';
 COMMENT ON FUNCTION fleet.boolean_of IS 'A JSON boolean; null for anything else';
 COMMENT ON FUNCTION fleet.outlives IS 'Whether evidence of presence is newer than a tombstone';
+COMMENT ON FUNCTION fleet.is_local_field IS 'Whether no cloud ever reports a field, so that it is ours alone';
+COMMENT ON FUNCTION fleet.is_tag_field IS 'Whether a field is one tag, as a boolean';
+COMMENT ON FUNCTION fleet.boolean_hash IS 'What names a boolean: UUIDv5 over its JSON';
+COMMENT ON FUNCTION fleet.absent_hash IS 'What names the value that a missing one equals: null, or false for a tag';
+COMMENT ON FUNCTION fleet.provider_writes IS 'Whether the clouds of a provider take an edit of a field';
+COMMENT ON FUNCTION fleet.conflict_id IS 'The id of a pending conflict, from the edit, the field and the cloud''s value';
+COMMENT ON FUNCTION fleet.identity_conflict_id IS 'The id of an identity conflict, from what it is about';
+COMMENT ON FUNCTION fleet.resolve_field IS 'How a field stands that was edited here, by the first rule that matches';
 
 COMMENT ON VIEW fleet.devices IS 'Every device: one row each, as it is known now';
 COMMENT ON COLUMN fleet.devices.organization IS 'The organization it belongs to';
@@ -22,10 +30,10 @@ COMMENT ON COLUMN fleet.devices.last_seen_online_at IS 'Newest sign of life: a r
 COMMENT ON COLUMN fleet.devices.last_seen_offline_at IS 'Newest disconnect; silence does not count';
 COMMENT ON COLUMN fleet.devices.hardware_ids IS 'Hardware ids as a JSON array of texts, e.g. IMEI or MAC; null if not known';
 COMMENT ON COLUMN fleet.devices.cohort IS 'The cohort it gets firmware with';
-COMMENT ON COLUMN fleet.devices.tags IS 'Tags as a JSON array of {id, name} in order of id; null if nothing was ever said of tags';
-COMMENT ON COLUMN fleet.devices.metadata IS 'Metadata as the cloud holds it';
-COMMENT ON COLUMN fleet.devices.enabled IS 'Whether the cloud lets it connect';
-COMMENT ON COLUMN fleet.devices.blueprint IS 'The cloud''s blueprint or device type';
+COMMENT ON COLUMN fleet.devices.tags IS 'Tags as a JSON array of {id, name} in order of id, those edited here among them; null if nothing was ever said of tags';
+COMMENT ON COLUMN fleet.devices.metadata IS 'Metadata: as the cloud holds it, or as it was edited here';
+COMMENT ON COLUMN fleet.devices.enabled IS 'Whether the cloud lets it connect, or shall by an edit here';
+COMMENT ON COLUMN fleet.devices.blueprint IS 'The cloud''s blueprint or device type, or as it was edited here';
 COMMENT ON COLUMN fleet.devices.battery IS 'Battery level: the newest number that one of the integration''s battery pointers finds';
 COMMENT ON COLUMN fleet.devices.signal IS 'Signal strength: the newest number that one of the integration''s signal pointers finds';
 COMMENT ON COLUMN fleet.devices.firmware_version IS 'Newest version reported, of any package, or of the integration''s primary package if it has one';
@@ -33,6 +41,10 @@ COMMENT ON COLUMN fleet.devices.status IS 'The cloud''s own status text, which i
 COMMENT ON COLUMN fleet.devices.registered_at IS 'When it was registered here; null if only a cloud has shown it';
 COMMENT ON COLUMN fleet.devices.gone_at IS 'When the last cloud that knew it stopped doing so; null while one knows it or none ever did';
 COMMENT ON COLUMN fleet.devices.provider_devices IS 'What it is in the clouds: a JSON array of {provider_device, integration, known_by, external_id, name, linked_via, gone}';
+COMMENT ON COLUMN fleet.devices.notes IS 'What people noted here';
+COMMENT ON COLUMN fleet.devices.location IS 'Where it is, as people said here: a text or an object';
+COMMENT ON COLUMN fleet.devices.retired_at IS 'When it was taken out of service; null while it is in service';
+COMMENT ON COLUMN fleet.devices.pending_conflicts IS 'Fields that wait for somebody to decide: rows of fleet.conflicts with a field';
 
 COMMENT ON VIEW fleet.connectivity IS 'Whether each device is online, and what that rests on';
 COMMENT ON COLUMN fleet.connectivity.organization IS 'The organization it belongs to';
@@ -85,6 +97,34 @@ COMMENT ON COLUMN fleet.gauges.path IS 'The stream path of the reading';
 COMMENT ON COLUMN fleet.gauges.pointer IS 'The JSON pointer that found it';
 COMMENT ON COLUMN fleet.gauges.sequence IS 'With at and event: the reading''s place in the order of all events';
 COMMENT ON COLUMN fleet.gauges.event IS 'The event that brought it';
+
+COMMENT ON VIEW fleet.device_fields IS 'Every field that a cloud reports of a device or that was edited here: what shows, and why';
+COMMENT ON COLUMN fleet.device_fields.organization IS 'The organization it belongs to';
+COMMENT ON COLUMN fleet.device_fields.device IS 'The device''s id';
+COMMENT ON COLUMN fleet.device_fields.serial IS 'The device''s serial number';
+COMMENT ON COLUMN fleet.device_fields.field IS 'name, notes, location (ours alone), metadata, enabled, blueprint, tag:ID (shared with the cloud), or what the cloud alone decides: status, cohort, hardware_ids. A tag is a boolean field of its own';
+COMMENT ON COLUMN fleet.device_fields.state IS 'remote, local, pending, acknowledged, settled, rejected, superseded, kept, lost or conflict';
+COMMENT ON COLUMN fleet.device_fields.value IS 'What shows; null if the field is unset';
+COMMENT ON COLUMN fleet.device_fields.remote IS 'What the cloud said last; null if it said so, or said nothing';
+COMMENT ON COLUMN fleet.device_fields.remote_hash IS 'Names that value: UUIDv5 over its canonical JSON; null if the cloud said nothing';
+COMMENT ON COLUMN fleet.device_fields.remote_at IS 'When it was observed';
+COMMENT ON COLUMN fleet.device_fields.remote_event IS 'The event that said it';
+COMMENT ON COLUMN fleet.device_fields.remote_provider_device IS 'The provider device it was said of';
+COMMENT ON COLUMN fleet.device_fields.remote_integration IS 'The integration that said it';
+COMMENT ON COLUMN fleet.device_fields.edit IS 'The value of the current edit; null if it unset the field';
+COMMENT ON COLUMN fleet.device_fields.edit_event IS 'The current edit, or the registration that set the field; null if nobody did';
+COMMENT ON COLUMN fleet.device_fields.edit_at IS 'When that was';
+COMMENT ON COLUMN fleet.device_fields.edit_author IS 'Who did it';
+COMMENT ON COLUMN fleet.device_fields.edit_reason IS 'Why, in their words';
+COMMENT ON COLUMN fleet.device_fields.strategy IS 'What decides if both sides changed it: prefer_local, prefer_remote, manual or merge. Stamped when it was edited';
+COMMENT ON COLUMN fleet.device_fields.base IS 'What both sides last agreed on; null if that was no value';
+COMMENT ON COLUMN fleet.device_fields.base_at IS 'As of when; null if the author had seen no value of the cloud';
+COMMENT ON COLUMN fleet.device_fields.base_from IS 'seen (what the author of the edit saw) or accepted (what the cloud took from us); null without an edit';
+COMMENT ON COLUMN fleet.device_fields.answer IS 'What the cloud answered to this edit: accepted or rejected; null if it was not asked yet';
+COMMENT ON COLUMN fleet.device_fields.answer_at IS 'When it answered';
+COMMENT ON COLUMN fleet.device_fields.answer_body IS 'Its words';
+COMMENT ON COLUMN fleet.device_fields.conflict IS 'The pending conflict''s id; null in every other state';
+COMMENT ON COLUMN fleet.device_fields.push_pending IS 'Whether the edit waits to be sent to a cloud; false where it is pending or kept and no cloud of the device takes this field: then it overrides here';
 
 COMMENT ON VIEW fleet.readings_latest IS 'The newest reading of each path and shape, so that {temp} does not hide the {battery} before it';
 COMMENT ON COLUMN fleet.readings_latest.organization IS 'The organization it belongs to';
@@ -241,10 +281,50 @@ COMMENT ON COLUMN fleet.unidentified.gone_at IS 'When its cloud stopped knowing 
 
 COMMENT ON VIEW fleet.identity_conflicts IS 'Where it is doubtful which device is which';
 COMMENT ON COLUMN fleet.identity_conflicts.organization IS 'The organization it belongs to';
-COMMENT ON COLUMN fleet.identity_conflicts.kind IS 'two_names: first and current name of a provider device were both registered or edited here. two_provider_devices: two that a cloud tells apart are one device. same_serial: two devices show one serial';
+COMMENT ON COLUMN fleet.identity_conflicts.kind IS 'two_names: first and current name of a provider device were both registered or edited here. two_provider_devices: two that a cloud tells apart are one device. reappeared: a provider device is back after it had gone, and people here know the device. same_serial: two devices show one serial';
 COMMENT ON COLUMN fleet.identity_conflicts.serials IS 'The serial numbers in question; for two_names the first, then the current';
 COMMENT ON COLUMN fleet.identity_conflicts.devices IS 'The devices in question';
 COMMENT ON COLUMN fleet.identity_conflicts.provider_devices IS 'The provider devices in question';
+COMMENT ON COLUMN fleet.identity_conflicts.conflict IS 'The conflict''s id, from what it is about';
+COMMENT ON COLUMN fleet.identity_conflicts.integration IS 'The integration that speaks of the provider devices; null if several do';
+COMMENT ON COLUMN fleet.identity_conflicts.opened_at IS 'Since when, as well as that is known';
+COMMENT ON COLUMN fleet.identity_conflicts.device IS 'The device in question; null for same_serial';
+
+COMMENT ON VIEW fleet.conflicts IS 'What waits for a person to decide: fields that both sides changed, and doubts about which device is which';
+COMMENT ON COLUMN fleet.conflicts.organization IS 'The organization it belongs to';
+COMMENT ON COLUMN fleet.conflicts.conflict IS 'The conflict''s id: stays until one side says something else';
+COMMENT ON COLUMN fleet.conflicts.kind IS 'field, or a kind of fleet.identity_conflicts';
+COMMENT ON COLUMN fleet.conflicts.device IS 'The device''s id; null for same_serial';
+COMMENT ON COLUMN fleet.conflicts.serial IS 'The serial number in question';
+COMMENT ON COLUMN fleet.conflicts.field IS 'The field; null where kind is not field';
+COMMENT ON COLUMN fleet.conflicts.local IS 'What the edit here says; null if it unset the field';
+COMMENT ON COLUMN fleet.conflicts.remote IS 'What the cloud says; null if it says that there is no value';
+COMMENT ON COLUMN fleet.conflicts.base IS 'What both sides last agreed on; null if that was no value';
+COMMENT ON COLUMN fleet.conflicts.strategy IS 'The strategy stamped in the edit, which left it to a person';
+COMMENT ON COLUMN fleet.conflicts.edit_event IS 'The edit';
+COMMENT ON COLUMN fleet.conflicts.edit_author IS 'Who made it';
+COMMENT ON COLUMN fleet.conflicts.edited_at IS 'When that was';
+COMMENT ON COLUMN fleet.conflicts.remote_at IS 'When the cloud''s value was observed';
+COMMENT ON COLUMN fleet.conflicts.opened_at IS 'Since when it is a conflict';
+COMMENT ON COLUMN fleet.conflicts.integration IS 'The integration that says the cloud''s value; null where several are in question';
+COMMENT ON COLUMN fleet.conflicts.provider_devices IS 'The provider devices in question';
+COMMENT ON COLUMN fleet.conflicts.devices IS 'The devices in question';
+
+COMMENT ON VIEW fleet.conflict_history IS 'What is pending now, and every decision that was made';
+COMMENT ON COLUMN fleet.conflict_history.organization IS 'The organization it belongs to';
+COMMENT ON COLUMN fleet.conflict_history.conflict IS 'The conflict''s id; null where a provider device was bound without one';
+COMMENT ON COLUMN fleet.conflict_history.kind IS 'field, a kind of fleet.identity_conflicts, or identity for a decision about one';
+COMMENT ON COLUMN fleet.conflict_history.device IS 'The device; for a decision about identity the one that was chosen';
+COMMENT ON COLUMN fleet.conflict_history.serial IS 'Its serial number';
+COMMENT ON COLUMN fleet.conflict_history.field IS 'The field, if it is about one';
+COMMENT ON COLUMN fleet.conflict_history.decision IS 'keep_local, keep_remote or value (of a field), bound or create_duplicate (of a provider device); null while pending';
+COMMENT ON COLUMN fleet.conflict_history.value IS 'What was decided: the value, or the provider device that was bound';
+COMMENT ON COLUMN fleet.conflict_history.local IS 'What the edit in conflict said';
+COMMENT ON COLUMN fleet.conflict_history.remote IS 'What the cloud said';
+COMMENT ON COLUMN fleet.conflict_history.author IS 'Who decided';
+COMMENT ON COLUMN fleet.conflict_history.reason IS 'Why, in their words';
+COMMENT ON COLUMN fleet.conflict_history.at IS 'When it was decided; while pending, since when it is a conflict';
+COMMENT ON COLUMN fleet.conflict_history.event IS 'The event that decided; null while pending';
 
 COMMENT ON VIEW fleet.summary IS 'One row per organization: how much there is, and how it is';
 COMMENT ON COLUMN fleet.summary.organization IS 'The organization';
@@ -260,3 +340,4 @@ COMMENT ON COLUMN fleet.summary.unidentified IS 'Provider devices without a name
 COMMENT ON COLUMN fleet.summary.identity_conflicts IS 'Rows of fleet.identity_conflicts';
 COMMENT ON COLUMN fleet.summary.newest_event_at IS 'The newest thing heard';
 COMMENT ON COLUMN fleet.summary.as_of IS 'The moment for which this holds: when it was read';
+COMMENT ON COLUMN fleet.summary.conflicts IS 'Rows of fleet.conflicts, identity conflicts among them';

@@ -71,3 +71,94 @@ BEGIN ATOMIC
                as_of - evidence_at AS silent_for
       ) told;
 END;
+
+-- Whether no cloud ever reports a field, so that it is ours alone.
+CREATE OR REPLACE FUNCTION fleet.is_local_field(field text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN field IN ('name', 'notes', 'location');
+
+-- Whether a field is one tag, as a boolean.
+CREATE OR REPLACE FUNCTION fleet.is_tag_field(field text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN starts_with(field, 'tag:');
+
+-- What names a boolean: UUIDv5 over its JSON, as the fold makes it.
+CREATE OR REPLACE FUNCTION fleet.boolean_hash(value boolean) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN value THEN '34eda5b2-965a-5940-8b01-e5bd4410740f'::uuid
+                ELSE '6ea78dca-20ac-51da-89fc-682c99515648'::uuid END;
+
+-- What names the value that a missing one equals: `null`, or `false` for a tag.
+CREATE OR REPLACE FUNCTION fleet.absent_hash(field text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN starts_with(field, 'tag:') THEN '6ea78dca-20ac-51da-89fc-682c99515648'::uuid
+                ELSE 'e6a3602c-3da8-5175-b753-792f6159a9ef'::uuid END;
+
+-- Whether the clouds of a provider take an edit of a field; where not, an edit that wins is an override here.
+CREATE OR REPLACE FUNCTION fleet.provider_writes(provider text, field text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN provider = 'golioth'
+           AND (field IN ('metadata', 'enabled', 'blueprint') OR starts_with(field, 'tag:'));
+
+-- The id of a pending conflict: a replay opens no twin, and a value that flips back inherits no old decision.
+CREATE OR REPLACE FUNCTION fleet.conflict_id(edit uuid, field text, remote_hash uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN left(encode(sha256(convert_to(edit::text || '/' || field || '/' || remote_hash::text, 'UTF8')), 'hex'), 32);
+
+-- The id of an identity conflict, from what it is about.
+CREATE OR REPLACE FUNCTION fleet.identity_conflict_id(kind text, VARIADIC about text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN left(encode(sha256(convert_to(kind || E'\n' || array_to_string(about, E'\n', ''), 'UTF8')), 'hex'), 32);
+
+-- How a field stands that was edited here, by the first rule that matches. Its twin in Rust is
+-- `projector::fold::resolve`.
+--
+-- The base is what both sides last agreed on: the newer of what the edit's author saw and what a cloud took from us. An
+-- observation that is no newer says nothing new: the cloud is taken to have the base's value. `answer` is the cloud's
+-- answer to this edit, `accepted` the newest value it took of any edit of the field.
+CREATE OR REPLACE FUNCTION fleet.resolve_field(
+    field text, edit_hash uuid, strategy text,
+    seen_hash uuid, seen_at timestamptz,
+    accepted_hash uuid, accepted_at timestamptz,
+    answer text, answer_at timestamptz,
+    remote_hash uuid, remote_at timestamptz
+) RETURNS TABLE (state text, shows text, base_from text, cloud_hash uuid)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT decided.state,
+           CASE
+               WHEN decided.state IN ('local', 'settled', 'acknowledged', 'pending', 'kept') THEN 'edit'
+               WHEN compared.is_newer THEN 'remote'
+               ELSE 'base'
+           END,
+           CASE WHEN compared.took THEN 'accepted' ELSE 'seen' END,
+           compared.cloud
+      FROM (
+        SELECT common.took,
+               common.hash AS base,
+               remote_at > coalesce(common.at, '-infinity') IS TRUE AS is_newer,
+               CASE WHEN remote_at > coalesce(common.at, '-infinity') THEN remote_hash ELSE common.hash END AS cloud
+          FROM (
+            SELECT either.took,
+                   CASE WHEN either.took THEN accepted_hash
+                        ELSE coalesce(seen_hash, fleet.absent_hash(field)) END AS hash,
+                   CASE WHEN either.took THEN accepted_at ELSE seen_at END AS at
+              FROM (SELECT accepted_at >= coalesce(seen_at, '-infinity') IS TRUE AS took) either
+          ) common
+      ) compared
+     CROSS JOIN LATERAL (
+        SELECT CASE
+                   WHEN fleet.is_local_field(field) THEN 'local'
+                   WHEN compared.cloud = edit_hash THEN
+                       CASE WHEN answer = 'accepted' AND remote_at > answer_at IS NOT TRUE
+                            THEN 'acknowledged' ELSE 'settled' END
+                   WHEN answer = 'rejected' THEN 'rejected'
+                   WHEN compared.cloud = compared.base THEN 'pending'
+                   -- Only the cloud changed: it took the edit before, or the edit said nothing new.
+                   WHEN answer = 'accepted' OR edit_hash = compared.base THEN 'superseded'
+                   WHEN strategy = 'prefer_local' THEN 'kept'
+                   WHEN strategy = 'prefer_remote' THEN 'lost'
+                   ELSE 'conflict'
+               END AS state
+     ) decided;
+END;

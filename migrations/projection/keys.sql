@@ -35,3 +35,7 @@ CREATE INDEX local_facts_by_serial ON local_facts (organization, serial);
 CREATE INDEX field_edits_deciding ON field_edits (organization, at) WHERE resolves <> '{}';
 CREATE INDEX links_by_device ON links (device);
 CREATE INDEX devices_by_serial ON devices (organization, serial, id);
+-- What may be in conflict: few of many.
+CREATE INDEX provider_devices_renamed ON provider_devices (id) WHERE first_name <> name;
+CREATE INDEX provider_devices_returned ON provider_devices (id) WHERE gone_at IS NOT NULL;
+CREATE INDEX registry_facts_bound ON registry_facts (organization, at) WHERE name = 'provider-device.bound';

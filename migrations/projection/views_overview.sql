@@ -24,43 +24,6 @@ SELECT p.organization,
   ) p
  WHERE NOT EXISTS (SELECT FROM links l WHERE l.provider_device = p.id);
 
-CREATE OR REPLACE VIEW fleet.identity_conflicts WITH (security_invoker = true) AS
--- Both names of a provider device were registered or edited here, and nobody has said since which one it is.
-SELECT p.organization,
-       'two_names' AS kind,
-       ARRAY[p.first_name, p.name] AS serials,
-       (SELECT array_agg(DISTINCT f.device) FROM local_facts f
-         WHERE f.organization = p.organization AND f.serial IN (p.first_name, p.name)) AS devices,
-       ARRAY[v.provider_device] AS provider_devices
-  FROM provider_devices p
-  JOIN fleet.provider_devices v ON v.id = p.id
- WHERE p.first_name <> p.name
-   AND (p.bound_at IS NULL OR (p.bound_at, p.bound_sequence, p.bound_id) < (p.name_at, p.name_sequence, p.name_id))
-   AND v.gone_at IS NULL
-   AND EXISTS (SELECT FROM local_facts f WHERE f.organization = p.organization AND f.serial = p.first_name)
-   AND EXISTS (SELECT FROM local_facts f WHERE f.organization = p.organization AND f.serial = p.name)
-UNION ALL
-SELECT d.organization, 'two_provider_devices', ARRAY[d.serial], ARRAY[d.id], live.provider_devices
-  FROM (SELECT l.device FROM links l GROUP BY l.device HAVING count(*) > 1) several
-  JOIN devices d ON d.id = several.device
- CROSS JOIN LATERAL (
-    SELECT array_agg(v.provider_device ORDER BY v.provider_device) AS provider_devices
-      FROM fleet.provider_devices v
-     WHERE v.device = several.device AND v.known_by = 'id' AND v.gone_at IS NULL
- ) live
- WHERE cardinality(live.provider_devices) > 1
-UNION ALL
-SELECT twice.organization, 'same_serial', ARRAY[twice.serial], twice.devices,
-       coalesce((SELECT array_agg(v.provider_device ORDER BY v.provider_device)
-                   FROM fleet.provider_devices v
-                  WHERE v.device = ANY (twice.devices)), '{}')
-  FROM (
-    SELECT d.organization, d.serial, array_agg(d.id ORDER BY d.id) AS devices
-      FROM devices d
-     GROUP BY d.organization, d.serial
-    HAVING count(*) > 1
-  ) twice;
-
 CREATE OR REPLACE VIEW fleet.summary WITH (security_invoker = true) AS
 SELECT known.organization,
        o.name,
@@ -72,12 +35,13 @@ SELECT known.organization,
        coalesce(counted.never_seen, 0) AS never_seen,
        coalesce(heard.provider_devices, 0) AS provider_devices,
        coalesce(heard.unidentified, 0) AS unidentified,
-       coalesce(conflicts.n, 0) AS identity_conflicts,
+       coalesce(conflicts.n_identities, 0) AS identity_conflicts,
        greatest(
             counted.newest_at, heard.newest_at,
             (SELECT max(greatest(h.last_push_at, h.last_scan_at)) FROM listening h
               WHERE h.organization = known.organization)) AS newest_event_at,
-       now() AS as_of
+       now() AS as_of,
+       coalesce(conflicts.n, 0) AS conflicts
   FROM (
     SELECT id AS organization FROM control.organizations
     UNION SELECT DISTINCT organization FROM devices
@@ -111,5 +75,9 @@ SELECT known.organization,
      GROUP BY v.organization
   ) heard ON heard.organization = known.organization
   LEFT JOIN (
-    SELECT i.organization, count(*) AS n FROM fleet.identity_conflicts i GROUP BY i.organization
+    SELECT c.organization,
+           count(*) AS n,
+           count(*) FILTER (WHERE c.kind <> 'field') AS n_identities
+      FROM fleet.conflicts c
+     GROUP BY c.organization
   ) conflicts ON conflicts.organization = known.organization;

@@ -74,7 +74,7 @@ pub enum State {
     Settled,
     /// The cloud refused the edit.
     Rejected,
-    /// The cloud took the edit, and changed the field afterwards.
+    /// Only the cloud changed the field: it took the edit before, or the edit said nothing new.
     Superseded,
     /// Both changed; the edit wins and is pushed again.
     Kept,
@@ -141,7 +141,8 @@ pub fn resolve(known: &Known) -> State {
     if remote == base.value {
         return State::Pending;
     }
-    if taken.is_some() {
+    // An edit that says what both sides had, such as one that kept the cloud's value, contradicts no later change.
+    if taken.is_some() || edit.value == base.value {
         return State::Superseded;
     }
     match edit.strategy {

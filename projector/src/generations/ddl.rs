@@ -14,11 +14,14 @@ const TRUTH: &str = include_str!("../../../migrations/projection/truth.sql");
 const KEYS: &str = include_str!("../../../migrations/projection/keys.sql");
 const POLICIES: &str = include_str!("../../../migrations/projection/policies.sql");
 /// What schema `fleet` holds, in the order in which one needs the other.
-pub(super) const FLEET: [&str; 7] = [
+pub(super) const FLEET: [&str; 10] = [
     include_str!("../../../migrations/projection/functions.sql"),
     include_str!("../../../migrations/projection/views.sql"),
+    include_str!("../../../migrations/projection/views_fields.sql"),
+    include_str!("../../../migrations/projection/views_devices.sql"),
     include_str!("../../../migrations/projection/views_history.sql"),
     include_str!("../../../migrations/projection/views_facts.sql"),
+    include_str!("../../../migrations/projection/views_conflicts.sql"),
     include_str!("../../../migrations/projection/views_overview.sql"),
     include_str!("../../../migrations/projection/comments.sql"),
     include_str!("../../../migrations/projection/grants.sql"),
