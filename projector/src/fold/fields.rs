@@ -53,8 +53,8 @@ impl Tables {
                 Some((*key, Candidate::new(row, truth.activity.get(key))))
             })
             .collect();
-        let remotes = remotes(truth, &linked);
         let edits = truth.edits_of(device);
+        let remotes = remotes(truth, &linked, &edits);
         let fields: BTreeSet<&String> = remotes.keys().chain(edits.keys()).collect();
         fields
             .into_iter()
@@ -178,66 +178,108 @@ pub fn strategy(text: &str) -> schema::Strategy {
 }
 
 /// The newest register of each field over the provider devices that are live and newer than their tombstones, or over
-/// all if none is live. Each tag is a field.
-fn remotes(truth: &Truth, linked: &[(DeviceKey, Candidate)]) -> BTreeMap<String, Observed> {
+/// all if none is live. Each tag is a field; `edited` are fields that are wanted although no cloud may name them.
+fn remotes<T>(
+    truth: &Truth,
+    linked: &[(DeviceKey, Candidate)],
+    edited: &BTreeMap<String, T>,
+) -> BTreeMap<String, Observed> {
     let all_gone = !linked.iter().any(|(_, candidate)| candidate.live());
+    let said: Vec<Said> = linked
+        .iter()
+        .filter(|(_, candidate)| all_gone || candidate.live())
+        .map(|(device, candidate)| Said::of(truth, *device, candidate.gone.filter(|_| !all_gone)))
+        .collect();
     let mut newest: BTreeMap<String, Observed> = BTreeMap::new();
-    for (device, candidate) in linked {
-        if !all_gone && !candidate.live() {
-            continue;
+    let mut take = |field: &String, observed: Observed| {
+        if newest.get(field).is_none_or(|held| held.key < observed.key) {
+            newest.insert(field.clone(), observed);
         }
-        for (field, said) in said_by(truth, *device) {
-            if !all_gone && candidate.gone.is_some_and(|gone| said.key <= gone) {
-                continue;
-            }
-            let held = newest.get(&field);
-            if held.is_none_or(|held| held.key < said.key) {
-                newest.insert(field, said);
-            }
+    };
+    for (field, observed) in said.iter().flat_map(|said| &said.fields) {
+        take(field, observed.clone());
+    }
+    let named = said.iter().flat_map(Said::named_tags);
+    let tags: BTreeSet<&String> = named
+        .chain(edited.keys().filter(|field| Field::is_tag_name(field)))
+        .collect();
+    for tag in tags {
+        for observed in said.iter().filter_map(|said| said.tag(tag)) {
+            take(tag, observed);
         }
     }
     newest
 }
 
-/// What one provider device says of its fields. A tag is said by the newer of the whole list and its own register.
-fn said_by(truth: &Truth, device: DeviceKey) -> Vec<(String, Observed)> {
-    let observed = |key: OrderKey, value: Stored| Observed {
-        provider_device: device,
-        key,
-        value,
-    };
-    let tag = |is_there: bool| Stored::new(&RawJson::from_value(&Value::Bool(is_there)));
-    let mut said = Vec::new();
-    let mut single: BTreeMap<String, (OrderKey, bool)> = BTreeMap::new();
-    let mut list: Option<(OrderKey, BTreeSet<String>)> = None;
-    let rows = truth.fields.range((device, String::new())..);
-    for ((_, field), row) in rows.take_while(|((of, _), _)| *of == device) {
-        let value = RawJson::parse(&row.value)
-            .and_then(|raw| raw.value())
-            .unwrap_or_default();
-        if field == TAGS {
-            let ids = value.as_array().into_iter().flatten();
-            let ids = ids.filter_map(|tag| Some(format!("tag:{}", tag.get("id")?.as_str()?)));
-            list = Some((row.key, ids.collect()));
-        } else if Field::is_tag_name(field) {
-            let present = value.get("present").and_then(Value::as_bool).unwrap_or(false);
-            single.insert(field.clone(), (row.key, present));
-        } else {
-            let value = Stored {
-                text: row.value.clone(),
-                hash: row.hash,
+/// What one provider device says of its fields.
+struct Said {
+    device: DeviceKey,
+    fields: Vec<(String, Observed)>,
+    /// The newest whole list of tags, as fields.
+    list: Option<(OrderKey, BTreeSet<String>)>,
+    /// Tags that were added or removed one by one.
+    single: BTreeMap<String, (OrderKey, bool)>,
+}
+
+impl Said {
+    /// What is newer than a tombstone, if there is one.
+    fn of(truth: &Truth, device: DeviceKey, gone: Option<OrderKey>) -> Self {
+        let mut said = Self {
+            device,
+            fields: Vec::new(),
+            list: None,
+            single: BTreeMap::new(),
+        };
+        let rows = truth.fields.range((device, String::new())..);
+        let rows = rows.take_while(|((of, _), _)| *of == device);
+        for ((_, field), row) in rows.filter(|(_, row)| gone.is_none_or(|gone| row.key > gone)) {
+            let value = || {
+                RawJson::parse(&row.value)
+                    .and_then(|raw| raw.value())
+                    .unwrap_or_default()
             };
-            said.push((field.clone(), observed(row.key, value)));
+            if field == TAGS {
+                let tags = value();
+                let ids = tags.as_array().into_iter().flatten();
+                let ids = ids.filter_map(|tag| Some(format!("tag:{}", tag.get("id")?.as_str()?)));
+                said.list = Some((row.key, ids.collect()));
+            } else if Field::is_tag_name(field) {
+                let present = value().get("present").and_then(Value::as_bool);
+                said.single
+                    .insert(field.clone(), (row.key, present.unwrap_or(false)));
+            } else {
+                let value = Stored {
+                    text: row.value.clone(),
+                    hash: row.hash,
+                };
+                let observed = Observed {
+                    provider_device: device,
+                    key: row.key,
+                    value,
+                };
+                said.fields.push((field.clone(), observed));
+            }
         }
+        said
     }
-    for (field, (key, present)) in &single {
-        let listed = list.as_ref().filter(|(of_list, _)| of_list > key);
-        let (key, present) = listed.map_or((*key, *present), |(key, ids)| (*key, ids.contains(field)));
-        said.push((field.clone(), observed(key, tag(present))));
+
+    fn named_tags(&self) -> impl Iterator<Item = &String> {
+        let listed = self.list.iter().flat_map(|(_, ids)| ids);
+        listed.chain(self.single.keys())
     }
-    if let Some((key, ids)) = list {
-        let others = ids.into_iter().filter(|field| !single.contains_key(field));
-        said.extend(others.map(|field| (field, observed(key, tag(true)))));
+
+    /// Whether it has a tag: the newer of the whole list and the tag's own register says so; of equal keys the latter.
+    fn tag(&self, field: &String) -> Option<Observed> {
+        let listed = self.list.as_ref().map(|(key, ids)| (*key, ids.contains(field)));
+        let single = self.single.get(field).copied();
+        let (key, present) = match (listed, single) {
+            (Some(listed), Some(single)) if listed.0 > single.0 => listed,
+            (listed, single) => single.or(listed)?,
+        };
+        Some(Observed {
+            provider_device: self.device,
+            key,
+            value: Stored::new(&RawJson::from_value(&Value::Bool(present))),
+        })
     }
-    said
 }

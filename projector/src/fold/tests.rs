@@ -1,6 +1,8 @@
 //! The laws of the fold: any order, any repeats, any batches end in the same tables.
 
+mod edits;
 mod laws;
+mod model;
 mod rules;
 mod store;
 
