@@ -273,7 +273,7 @@ proptest! {
         let fields = tables.fields_of(device());
         for field in FIELDS {
             // A tag that nobody named is not shown; a list without it says the same.
-            let nothing = || (field == "tag:x").then(|| (json!(false), None));
+            let nothing = || (field == "tag:x").then_some((json!(false), None));
             let found = fields.get(field).map(told).or_else(nothing);
             let expected = model(&events, field).or_else(nothing);
             prop_assert_eq!(&found, &expected, "{} of {:#?}", field, steps);
