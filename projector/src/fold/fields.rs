@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Tables, Truth,
     identity::Candidate,
-    resolve::{self, Accepted, Edit, Known, Remote, State},
+    resolve::{self, Accepted, Edit, Known, Remote, Shows, State},
     rows::{AnswerKey, DeviceKey, EditKey, EditRow, Stored},
 };
 
@@ -119,14 +119,7 @@ fn shown(
         Some((row.outcome, row.key.at))
     };
     let accepted = edits.iter().filter_map(|(key, row)| match answer_to(key.id) {
-        Some((PushOutcome::Accepted, at)) => Some((
-            at,
-            *key,
-            Accepted {
-                at,
-                value: row.value.hash,
-            },
-        )),
+        Some((PushOutcome::Accepted, at)) => Some((at, *key, &row.value)),
         Some((PushOutcome::Rejected, _)) | None => None,
     });
     let accepted = accepted.max_by_key(|(at, key, _)| (*at, *key));
@@ -146,12 +139,24 @@ fn shown(
             strategy: strategy(&row.strategy),
             answer: answer_to(key.id),
         }),
-        accepted: accepted.map(|(_, _, accepted)| accepted),
+        accepted: accepted.map(|(at, _, value)| Accepted {
+            at,
+            value: value.hash,
+        }),
     };
     let state = resolve::resolve(&known);
-    let value = match current {
-        Some((_, row)) if state.shows_edit() => Some(row.value.clone()),
-        Some(_) | None => remote.as_ref().map(|remote| remote.value.clone()),
+    let taken = accepted.filter(|(at, _, _)| {
+        let seen_at = current.and_then(|(_, row)| row.seen_remote_at);
+        Some(*at) >= seen_at
+    });
+    let value = match (resolve::shows(&known, state), current) {
+        (Shows::Edit, Some((_, row))) => Some(row.value.clone()),
+        (Shows::Base, Some((_, row))) => taken
+            .map(|(_, _, value)| value)
+            .or(row.seen_remote.as_ref())
+            .cloned()
+            .or_else(|| Some(absent(field))),
+        (Shows::Edit | Shows::Base | Shows::Remote, _) => remote.as_ref().map(|remote| remote.value.clone()),
     };
     let conflict = match (state, current, &remote) {
         (State::Conflict, Some((key, _)), Some(remote)) => {

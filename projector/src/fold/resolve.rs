@@ -153,6 +153,32 @@ pub fn resolve(known: &Known) -> State {
     }
 }
 
+/// Whose value is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// The edit's.
+    Edit,
+    /// What a cloud says.
+    Remote,
+    /// What the cloud had when edit and cloud last met: it has said nothing since.
+    Base,
+}
+
+/// Whose value is shown of a field that stands like this.
+pub fn shows(known: &Known, state: State) -> Shows {
+    let Some(edit) = &known.edit else {
+        return Shows::Remote;
+    };
+    let base = base(known.absent, edit, known.accepted);
+    if state.shows_edit() {
+        Shows::Edit
+    } else if known.remote.is_some_and(|remote| Some(remote.at) > base.at) {
+        Shows::Remote
+    } else {
+        Shows::Base
+    }
+}
+
 /// The common ground of an edit and the cloud: the newer of what its author saw and what the cloud took from us.
 ///
 /// Any edit that the cloud took counts, so that two edits before the first was pushed are no conflict.

@@ -175,13 +175,15 @@ fn a_value_that_flips_there_and_back_is_no_conflict_and_inherits_no_decision() {
     said.push(kept.clone());
     assert_eq!(shows(&said, "metadata"), (State::Settled, metadata(3)));
     said.push(cloud(&side, 70, &json!({"metadata": metadata(1)})));
-    let again = field_of(&said, "metadata");
-    assert_eq!(
-        again.state,
-        State::Conflict,
-        "both changed since what was decided"
-    );
-    assert_ne!(again.conflict, Some(opened));
+    assert_eq!(shows(&said, "metadata"), (State::Superseded, metadata(1)));
+    said.push(cloud(&side, 80, &json!({"metadata": metadata(3)})));
+    assert_eq!(shows(&said, "metadata"), (State::Settled, metadata(3)));
+
+    // Whoever decides otherwise against the same value is asked anew if it changes.
+    let other = edit(90, "metadata", &metadata(4), Some((&metadata(3), 80)), "manual");
+    said.extend([other, cloud(&side, 100, &json!({"metadata": metadata(1)}))]);
+    let again = field_of(&said, "metadata").conflict.unwrap();
+    assert_ne!(again, opened);
 }
 
 #[test]

@@ -209,11 +209,12 @@ fn model(events: &[Event], field: &str) -> Option<Told> {
             base = (Some(at), value.clone());
         }
     }
-    let shown_remote = remote.clone().map_or(Value::Null, |(_, value)| value);
+    // Until the cloud says something newer, it has what it had when both last agreed.
     let cloud_now = match &remote {
         Some((at, value)) if Some(*at) > base.0 => value.clone(),
         _ => base.1.clone(),
     };
+    let shown_remote = cloud_now.clone();
     let answered = told(id).map(|(_, accepted)| accepted);
     if cloud_now == edited {
         Some((edited, None))
@@ -221,7 +222,7 @@ fn model(events: &[Event], field: &str) -> Option<Told> {
         Some((shown_remote, None))
     } else if cloud_now == base.1 {
         Some((edited, None))
-    } else if answered == Some(true) {
+    } else if answered == Some(true) || edited == base.1 {
         Some((shown_remote, None))
     } else if change["strategy"] == "prefer_local" {
         Some((edited, None))
