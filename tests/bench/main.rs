@@ -3,6 +3,7 @@
 //! Machines differ and are shared, so ratios count and not the figures: each line is measured several times in turn
 //! with the others, and the median is shown. `./dev bench` builds everything in release mode and runs this.
 
+mod conflicts;
 mod door;
 mod fold;
 mod load;
@@ -53,5 +54,7 @@ fn main() {
         }
         let lines = fold::measure(&stack).await;
         table("the fold, three rows a reading", "readings", &lines);
+        let lines = conflicts::measure(&stack).await;
+        table("the fold of edits and conflicts", "events", &lines);
     });
 }
