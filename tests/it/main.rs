@@ -3,6 +3,7 @@
 mod credentials;
 mod dialects;
 mod door;
+mod edits;
 mod fold;
 mod identity;
 mod log;

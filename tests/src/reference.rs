@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::{
-    Body, ConnectionState, DeviceId, Event, EventId, KnownBy, Micros, OrganizationId, ProviderDevice, Serial,
+    Body, ConnectionState, DeviceId, Event, EventId, KnownBy, Micros, OrganizationId, ProviderDevice,
+    PushOutcome, Serial,
 };
 use sqlx::PgPool;
 use stream::Position;
@@ -55,14 +56,16 @@ impl Expected {
     pub fn of(log: &[(Position, Event)]) -> Self {
         let mut lines = BTreeSet::new();
         let mut devices = Devices::new();
-        let mut registered: BTreeMap<DeviceId, Serial> = BTreeMap::new();
+        let mut registered: BTreeSet<DeviceId> = BTreeSet::new();
+
+        let mut ours: BTreeMap<DeviceId, Ours> = BTreeMap::new();
 
         for event in distinct(log) {
-            if let Body::DeviceRegistered(body) = &event.body {
-                registered.insert(
-                    DeviceId::of_serial(event.organization, &body.serial),
-                    body.serial.clone(),
-                );
+            if let Some(device) = event.subject.device() {
+                if let Body::DeviceRegistered(_) | Body::DeviceEdited(_) = &event.body {
+                    registered.insert(device);
+                }
+                said_here(&mut lines, ours.entry(device).or_default(), device, &event);
             }
             let Some(subject) = event.subject.provider_device() else {
                 continue;
@@ -84,7 +87,20 @@ impl Expected {
             let name = device.name().map_or("-".to_owned(), |(_, name)| name);
             lines.insert(format!("name {uuid} {name}"));
         }
-        link(&mut lines, &devices, &registered);
+        for (device, Ours { name, retired, .. }) in ours.iter().filter(|(_, ours)| ours.is_named) {
+            let newest = |said: &[(Key, Option<String>)]| {
+                let newest = said.iter().max_by_key(|(key, _)| *key);
+                newest
+                    .and_then(|(_, value)| value.clone())
+                    .unwrap_or("-".to_owned())
+            };
+            lines.insert(format!("ours {device} {} {}", newest(name), newest(retired)));
+        }
+        let named_here = ours
+            .iter()
+            .filter(|(_, ours)| ours.is_named)
+            .map(|(device, _)| *device);
+        link(&mut lines, &devices, &registered, named_here.collect());
         Self(lines)
     }
 
@@ -117,6 +133,15 @@ impl Expected {
             format!("SELECT format('name %s %s', id, coalesce(name, '-')) FROM {generation}.provider_devices"),
             format!("SELECT format('link %s %s', provider_device, device) FROM {generation}.links"),
             format!("SELECT format('device %s', id) FROM {generation}.devices"),
+            format!(
+                "SELECT format('ours %s %s %s', id, coalesce(name, '-'), coalesce({}::text, '-'))
+                 FROM {generation}.devices d WHERE EXISTS (SELECT FROM {generation}.local_facts f WHERE f.device = d.id)",
+                micros("retired_at")
+            ),
+            format!("SELECT format('edit %s %s %s %s', device, field, {at}, id) FROM {generation}.field_edits"),
+            format!(
+                "SELECT format('answer %s %s %s %s', device, edit, field, outcome) FROM {generation}.edit_answers"
+            ),
         ];
         let mut lines = BTreeSet::new();
         for query in queries {
@@ -164,6 +189,59 @@ fn distinct(log: &[(Position, Event)]) -> Vec<Event> {
         held.recorded_at = held.recorded_at.min(event.recorded_at);
     }
     events.into_values().collect()
+}
+
+/// What people said of a device of ours.
+#[derive(Default)]
+struct Ours {
+    /// Some event named its serial.
+    is_named: bool,
+    name: Vec<(Key, Option<String>)>,
+    retired: Vec<(Key, Option<String>)>,
+    answers: BTreeMap<(EventId, String), Key>,
+}
+
+fn said_here(lines: &mut BTreeSet<String>, ours: &mut Ours, device: DeviceId, event: &Event) {
+    let key = (event.at, event.sequence, event.id);
+    let mut edited = |field: &str, value: &schema::RawJson| {
+        lines.insert(format!(
+            "edit {device} {field} {} {}",
+            event.at.as_micros(),
+            event.id
+        ));
+        if field == "name" {
+            ours.name.push((key, serde_json::from_str(value.get()).ok()));
+        }
+    };
+    ours.is_named |= !matches!(event.body, Body::EditPushed(_));
+    if let Body::DeviceRegistered(body) = &event.body {
+        for (field, value) in &body.fields.0 {
+            edited(field, value);
+        }
+    } else if let Body::DeviceEdited(body) = &event.body {
+        for change in &body.changes {
+            edited(&change.field, &change.value);
+        }
+    } else if let Body::DeviceRetired(_) = &event.body {
+        ours.retired.push((key, Some(event.at.as_micros().to_string())));
+    } else if let Body::DeviceRestored(_) = &event.body {
+        ours.retired.push((key, None));
+    } else if let Body::EditPushed(body) = &event.body {
+        for field in &body.fields {
+            let newest = ours.answers.entry((body.edit, field.clone())).or_insert(key);
+            if *newest > key {
+                continue;
+            }
+            *newest = key;
+            let line = |outcome| format!("answer {device} {} {field} {outcome}", body.edit);
+            lines.remove(&line("accepted"));
+            lines.remove(&line("rejected"));
+            lines.insert(line(match body.outcome {
+                PushOutcome::Accepted => "accepted",
+                PushOutcome::Rejected => "rejected",
+            }));
+        }
+    }
 }
 
 fn heard_name(device: &mut Device, event: &Event, name: Option<&str>) {
@@ -256,7 +334,12 @@ fn fold_one(lines: &mut BTreeSet<String>, device: &mut Device, subject: &Provide
     }
 }
 
-fn link(lines: &mut BTreeSet<String>, devices: &Devices, registered: &BTreeMap<DeviceId, Serial>) {
+fn link(
+    lines: &mut BTreeSet<String>,
+    devices: &Devices,
+    registered: &BTreeSet<DeviceId>,
+    mut existing: BTreeSet<DeviceId>,
+) {
     let mut found: BTreeMap<&ProviderDevice, DeviceId> = BTreeMap::new();
     for (subject, (organization, device)) in devices {
         let KnownBy::Id(_) = &subject.known_by else {
@@ -271,7 +354,7 @@ fn link(lines: &mut BTreeSet<String>, devices: &Devices, registered: &BTreeMap<D
         let current = device
             .name()
             .map(|(_, name)| of_name(&name))
-            .filter(|id| registered.contains_key(id));
+            .filter(|id| registered.contains(id));
         let first = device.first_names.iter().min().map(|(_, _, name)| of_name(name));
         if let Some(id) = device.bound().or(current).or(first) {
             found.insert(subject, id);
@@ -295,7 +378,6 @@ fn link(lines: &mut BTreeSet<String>, devices: &Devices, registered: &BTreeMap<D
         found.insert(subject, device.bound().or(namesake).unwrap_or(of_its_own));
     }
 
-    let mut existing: BTreeSet<DeviceId> = registered.keys().copied().collect();
     for (subject, device) in found {
         lines.insert(format!("link {} {device}", subject.uuid()));
         existing.insert(device);
