@@ -1,7 +1,6 @@
 //! `fleetlog topics`: the topics of the log.
 
 use clap::{Args, Subcommand};
-use schema::Topic;
 use stream::LogIdentity;
 
 use crate::{config::KafkaArgs, failure::Failure, output};
@@ -36,23 +35,27 @@ pub(crate) struct Check {
 impl Topics {
     /// Does it.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let (config, log) = match self {
+        let (config, log, hints) = match self {
             Self::Create(Create { partitions, kafka }) => {
                 let config = kafka.log()?;
                 let log = stream::topics::create(&config, partitions).await?;
-                (config, log)
+                (config, log, Vec::new())
             }
             Self::Check(Check { kafka }) => {
                 let config = kafka.log()?;
-                let log = stream::topics::check(&config).await?;
-                (config, log)
+                let (log, hints) = stream::topics::examine(&config).await?;
+                (config, log, hints)
             }
         };
         let LogIdentity { log_id, partitions } = log;
-        let names = [Topic::Events, Topic::Readings, Topic::DeadLetters].map(|topic| config.topic(topic));
+        let names = stream::topics::TOPICS.map(|topic| config.topic(topic));
         output::line(format!(
             "log {log_id}, {partitions} partitions: {}",
             names.join(", ")
-        ))
+        ))?;
+        for hint in hints {
+            output::line(format!("note: {hint}"))?;
+        }
+        Ok(())
     }
 }

@@ -212,7 +212,7 @@ impl World {
         let provider_device = Subject::ProviderDevice(parties.provider_device.clone());
         let other = self.word.clone().prop_map(Subject::Other);
         match name {
-            "log.opened" | "horizon.advanced" => Just(Subject::Log).boxed(),
+            "log.opened" | "checkpoint.completed" | "horizon.advanced" => Just(Subject::Log).boxed(),
             "sync.started" | "sync.completed" | "integration.changed" => {
                 Just(Subject::Integration(parties.provider_device.integration)).boxed()
             }

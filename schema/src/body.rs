@@ -155,6 +155,8 @@ catalogue! {
     LogOpened(LogOpened) = "log.opened",
     /// The joined registers of a provider device's readings.
     CheckpointTaken(CheckpointTaken) = "checkpoint.taken",
+    /// The readings of a partition are in its checkpoints, up to an offset.
+    CheckpointCompleted(CheckpointCompleted) = "checkpoint.completed",
     /// History tables were cut.
     HorizonAdvanced(HorizonAdvanced) = "horizon.advanced",
 }

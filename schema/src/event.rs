@@ -16,7 +16,7 @@ use crate::{
 pub struct Event {
     /// Recognizes repeats: the same content under the same identity has the same id.
     pub id: EventId,
-    /// Of whom it speaks; its text is the Kafka key, so events of one subject keep their order.
+    /// Of whom it speaks; its text is the [key](Self::partition_key), so events of one subject keep their order.
     pub subject: Subject,
     /// When it happened, as far as that is believed (CloudEvents `time`).
     pub at: Micros,
@@ -58,11 +58,21 @@ impl Event {
         }
     }
 
+    /// Its key in the log: events of one key share a partition, and of those on the compacted topic the newest is kept.
+    /// The subject's text, except where the log speaks of one of its partitions.
+    pub fn partition_key(&self) -> String {
+        if let Body::CheckpointCompleted(completed) = &self.body {
+            format!("covered/{}", completed.partition)
+        } else {
+            self.subject.to_string()
+        }
+    }
+
     /// The topic that holds it: readings and logs are the bulk, everything else is precious.
     pub fn topic(&self) -> Topic {
         match &self.body {
             Body::ReadingReceived(_) | Body::LogReceived(_) => Topic::Readings,
-            Body::CheckpointTaken(_) => Topic::Checkpoints,
+            Body::CheckpointTaken(_) | Body::CheckpointCompleted(_) => Topic::Checkpoints,
             Body::ProviderDeviceObserved(_)
             | Body::ProviderDeviceDisappeared(_)
             | Body::ActivityObserved(_)
@@ -109,7 +119,7 @@ impl Subject {
     pub(crate) fn parse(name: &str, text: &str) -> Self {
         let other = || Self::Other(text.to_owned());
         match name {
-            "log.opened" | "horizon.advanced" => Self::Log,
+            "log.opened" | "checkpoint.completed" | "horizon.advanced" => Self::Log,
             "sync.started" | "sync.completed" | "integration.changed" => {
                 text.parse().map_or_else(|_| other(), Self::Integration)
             }

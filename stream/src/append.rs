@@ -171,8 +171,9 @@ impl Appender {
         self.settle(sent, deadline).await
     }
 
-    /// Appends to a partition of choice, without a key.
-    pub(crate) async fn append_to(&self, partition: i32, event: &Event) -> Result<Position, AppendError> {
+    /// Appends what the log says of one of its partitions to that partition, whatever the key says. Without a key, except
+    /// where the newest of each key is kept.
+    pub async fn append_to(&self, partition: i32, event: &Event) -> Result<Position, AppendError> {
         let record = self.encode(event)?;
         let deadline = self.deadline();
         let sent = self.send(event.topic(), Some(partition), &record)?;
@@ -244,7 +245,8 @@ impl Appender {
                 .payload(&record.value)
                 .headers(headers(record));
             message.partition = partition;
-            if partition.is_none() {
+            // Kafka takes no record without a key on a compacted topic.
+            if partition.is_none() || topic == Topic::Checkpoints {
                 message = message.key(&record.key);
             }
             message

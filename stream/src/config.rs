@@ -111,6 +111,43 @@ impl LogConfig {
         config
     }
 
+    /// For reading so many ranges from end to end, with so many bytes fetched ahead.
+    pub(crate) fn scanning(&self, fetched_bytes: usize, n_ranges: usize) -> ClientConfig {
+        const LEAST: usize = 16 * 1024;
+        const MOST: usize = 8 * 1024 * 1024;
+        let mut config = self.client("scan");
+        // Half waits to be taken, half is on its way.
+        let share = (fetched_bytes / 2 / n_ranges.max(1)).clamp(LEAST, MOST);
+        let response = (fetched_bytes / 2).clamp(1024 * 1024, 4 * MOST);
+        for (name, value) in [
+            // Kafka wants a group's name even of those who do not join it.
+            ("group.id", format!("{}.scan", self.prefix)),
+            ("queued.max.messages.kbytes", (share / 1024).to_string()),
+            ("fetch.message.max.bytes", share.to_string()),
+            ("fetch.max.bytes", response.to_string()),
+        ] {
+            config.set(name, value);
+        }
+        for (name, value) in [
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            // The last offsets of a partition need not hold a record.
+            ("enable.partition.eof", "true"),
+            ("fetch.min.bytes", "1"),
+            ("fetch.wait.max.ms", "50"),
+            ("fetch.error.backoff.ms", "100"),
+            // Bytes bound what is fetched ahead. With enough at hand, the next fetch is put off no longer than this.
+            ("queued.min.messages", "1000000"),
+            ("fetch.queue.backoff.ms", "2"),
+            ("topic.metadata.refresh.interval.ms", "2000"),
+            ("socket.timeout.ms", "10000"),
+        ] {
+            config.set(name, value);
+        }
+        config
+    }
+
     /// Settings common to all clients. Ours win over the given properties, since promises rest on them.
     fn client(&self, id: &str) -> ClientConfig {
         let mut config = ClientConfig::new();

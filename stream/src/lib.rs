@@ -4,20 +4,24 @@
 //! each partition's records in order and without a gap, from the position its caller keeps, and halts at a record of
 //! another log.
 //!
-//! Reading order: a log is [made and checked](topics), [appended to](Appender), and read, either by
-//! [sharing its partitions](Reader) among a group or by [following all of them](Tail).
+//! Reading order: a log is [made and checked](topics), [appended to](Appender), and read: by
+//! [sharing its partitions](Reader) among a group, by [following all of them](Tail), or by [scanning](Scan) ranges that
+//! have an end.
 
 mod config;
+mod partition;
 mod position;
 pub mod topics;
 
 mod append;
 mod pulse;
 
+mod find;
 mod inbox;
 mod pump;
 mod read;
 mod reader;
+mod scan;
 mod tail;
 mod watermarks;
 
@@ -28,9 +32,12 @@ pub mod metrics;
 pub use append::{AppendError, Appender, Outage};
 pub use config::{LogConfig, MAX_RECORD_BYTES};
 pub use fault::KafkaFault;
+pub use find::{Sought, find};
 pub use inbox::{Batch, Delivery};
+pub use partition::partition_of;
 pub use position::{LogIdentity, Position};
 pub use read::{RawRecord, Read, ReadError, Undecodable};
 pub use reader::Reader;
+pub use scan::{KeyFilter, Range, Raw, RawBatch, Scan, ScanOptions};
 pub use tail::{Tail, TailFrom};
 pub use watermarks::{beginnings, ends};

@@ -327,12 +327,12 @@ impl Names {
         Self(Arc::new(named.collect()))
     }
 
-    fn of(&self, topic: Topic) -> Option<&str> {
+    pub(crate) fn of(&self, topic: Topic) -> Option<&str> {
         let (name, _) = self.0.iter().find(|(_, of)| **of == topic)?;
         Some(name)
     }
 
-    fn list(&self, positions: &BTreeMap<Place, i64>) -> Result<TopicPartitionList, ReadError> {
+    pub(crate) fn list(&self, positions: &BTreeMap<Place, i64>) -> Result<TopicPartitionList, ReadError> {
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for ((topic, partition), offset) in positions {
             if let Some(name) = self.of(*topic) {

@@ -92,19 +92,45 @@ pub enum ReadError {
     Ended,
 }
 
+/// A record's parts, wherever they are.
+pub(crate) struct Parts<'a, H> {
+    pub(crate) position: Position,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) headers: H,
+    pub(crate) value: Option<&'a [u8]>,
+}
+
 /// Reads a record of the log `expected`.
 pub(crate) fn read(message: &BorrowedMessage<'_>, topic: Topic, expected: &LogId) -> Result<Read, ReadError> {
-    let position = Position {
-        topic,
-        partition: message.partition(),
-        offset: message.offset(),
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    // Each is looked up anew whenever it is asked for.
+    let headers: Vec<_> = headers.map(|header| (header.key, header.value)).collect();
+    let parts = Parts {
+        position: Position {
+            topic,
+            partition: message.partition(),
+            offset: message.offset(),
+        },
+        key: message.key(),
+        headers: headers.iter().copied(),
+        value: message.payload(),
     };
-    let headers = || {
-        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-        headers.map(|header| (header.key, header.value))
+    decode(&parts, expected)
+}
+
+/// Decodes a record of the log `expected`.
+pub(crate) fn decode<'a, H>(parts: &Parts<'a, H>, expected: &LogId) -> Result<Read, ReadError>
+where
+    H: Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+{
+    let position = parts.position;
+    let headers = || parts.headers.clone();
+    let decoded = schema::decode(headers(), parts.value.unwrap_or_default());
+    let found = match &decoded {
+        Ok((log, _)) => (log != expected).then(|| log.clone()),
+        Err(_) => log_of(headers()).filter(|log| log != expected),
     };
-    if let Some(found) = log_of(headers())
-        && found != *expected
+    if let Some(found) = found
         && !lost_opening(position, headers())
     {
         return Err(ReadError::OtherLog {
@@ -113,18 +139,16 @@ pub(crate) fn read(message: &BorrowedMessage<'_>, topic: Topic, expected: &LogId
             expected: expected.clone(),
         });
     }
-    let event = schema::decode(headers(), message.payload().unwrap_or_default())
-        .map(|(_, event)| event)
-        .map_err(|error| Undecodable {
-            reason: error.to_string(),
-            record: Box::new(RawRecord {
-                key: message.key().map(<[u8]>::to_vec),
-                headers: headers()
-                    .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
-                    .collect(),
-                value: message.payload().map(<[u8]>::to_vec),
-            }),
-        });
+    let event = decoded.map(|(_, event)| event).map_err(|error| Undecodable {
+        reason: error.to_string(),
+        record: Box::new(RawRecord {
+            key: parts.key.map(<[u8]>::to_vec),
+            headers: headers()
+                .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+                .collect(),
+            value: parts.value.map(<[u8]>::to_vec),
+        }),
+    });
     Ok(Read { position, event })
 }
 

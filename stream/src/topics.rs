@@ -22,7 +22,12 @@ use look::{Asking, Seen};
 use safety::{Settings, settings};
 
 /// The topics of a log.
-pub const TOPICS: [Topic; 3] = [Topic::Events, Topic::Readings, Topic::DeadLetters];
+pub const TOPICS: [Topic; 4] = [
+    Topic::Events,
+    Topic::Readings,
+    Topic::Checkpoints,
+    Topic::DeadLetters,
+];
 
 /// How long brokers may take to make, show or remove topics.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -114,9 +119,16 @@ pub async fn create(config: &LogConfig, partitions: i32) -> Result<LogIdentity, 
 
 /// Learns which log it is, and refuses topics that would lose events.
 pub async fn check(config: &LogConfig) -> Result<LogIdentity, TopicsError> {
+    Ok(examine(config).await?.0)
+}
+
+/// [Checks](check), and says what else the settings found ask of whoever runs the log: nothing that keeps it from
+/// working.
+pub async fn examine(config: &LogConfig) -> Result<(LogIdentity, Vec<String>), TopicsError> {
     let seen = Asking::new(config)?.topics_and_openings().await?;
     let settings = describe(config, &seen).await?;
-    safety::judge(config, &seen, &settings).map_err(TopicsError::Unsafe)
+    let log = safety::judge(config, &seen, &settings).map_err(TopicsError::Unsafe)?;
+    Ok((log, safety::hints(config, &settings)))
 }
 
 /// Learns which log it is, without judging the settings of its topics.

@@ -9,7 +9,7 @@ use rdkafka::{
 };
 use schema::{Micros, Topic};
 
-use crate::{KafkaFault, LogConfig, LogIdentity, Position};
+use crate::{KafkaFault, LogConfig, LogIdentity, Position, Range, inbox::Place};
 
 /// How long Kafka may take to answer one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,9 +70,8 @@ pub(crate) async fn at_time(
         let consumer: BaseConsumer = config.asking().create()?;
         let mut times = TopicPartitionList::with_capacity(ends.len());
         for end in &ends {
-            // Kafka's times are milliseconds since 1970.
-            let millis = Offset::Offset(time.as_micros().div_euclid(1_000).max(0));
-            times.add_partition_offset(&config.topic(end.topic), end.partition, millis)?;
+            let time = Offset::Offset(millis(time));
+            times.add_partition_offset(&config.topic(end.topic), end.partition, time)?;
         }
         let found = consumer.offsets_for_times(times, TIMEOUT)?;
         let position = |end: Position| {
@@ -85,6 +84,39 @@ pub(crate) async fn at_time(
         Ok::<_, KafkaError>(ends.into_iter().map(position).collect())
     };
     Ok(tokio::task::spawn_blocking(ask).await??)
+}
+
+/// What was appended to a partition at `time` or later.
+pub(crate) async fn since(
+    config: &LogConfig,
+    (topic, partition): Place,
+    time: Micros,
+) -> Result<Range, KafkaFault> {
+    let config = config.clone();
+    let ask = move || {
+        let consumer: BaseConsumer = config.asking().create()?;
+        let name = config.topic(topic);
+        let (_, end) = consumer.fetch_watermarks(&name, partition, TIMEOUT)?;
+        let mut times = TopicPartitionList::with_capacity(1);
+        times.add_partition_offset(&name, partition, Offset::Offset(millis(time)))?;
+        let found = consumer.offsets_for_times(times, TIMEOUT)?;
+        let from = found.find_partition(&name, partition).map(|found| found.offset());
+        Ok::<_, KafkaError>(Range {
+            topic,
+            partition,
+            from: match from {
+                Some(Offset::Offset(offset)) => offset.min(end),
+                _ => end,
+            },
+            to: end,
+        })
+    };
+    Ok(tokio::task::spawn_blocking(ask).await??)
+}
+
+/// Kafka's times are milliseconds since 1970.
+fn millis(time: Micros) -> i64 {
+    time.as_micros().div_euclid(1_000).max(0)
 }
 
 fn places(log: &LogIdentity, topics: &[Topic]) -> Vec<(Topic, i32)> {

@@ -1,6 +1,9 @@
 //! What happens when brokers fail: outages are known in time, and so is their end.
 //!
-//! Hermetic: the brokers are librdkafka's own mock.
+//! Hermetic: the brokers are librdkafka's own mock. [Scans](scan) are tested beside, with the same mock.
+
+#[path = "faults/scan.rs"]
+mod scan;
 
 use std::{
     collections::BTreeMap,

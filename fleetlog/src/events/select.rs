@@ -96,6 +96,7 @@ fn name(body: &Body) -> Option<&str> {
         | Body::SubjectErased(_)
         | Body::LogOpened(_)
         | Body::CheckpointTaken(_)
+        | Body::CheckpointCompleted(_)
         | Body::HorizonAdvanced(_)
         | Body::Unknown { .. } => None,
     }

@@ -64,7 +64,8 @@ impl Truth {
             | Body::IntegrationChanged(_)
             | Body::SubjectErased(_)
             | Body::LogOpened(_)
-            | Body::CheckpointTaken(_) => Err(Ignored::NotFolded),
+            | Body::CheckpointTaken(_)
+            | Body::CheckpointCompleted(_) => Err(Ignored::NotFolded),
             Body::Unknown { .. } => Err(Ignored::Unknown),
         }
     }

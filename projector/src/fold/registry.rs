@@ -137,6 +137,7 @@ impl Telling<'_> {
             | Body::SubjectErased(_)
             | Body::LogOpened(_)
             | Body::CheckpointTaken(_)
+            | Body::CheckpointCompleted(_)
             | Body::HorizonAdvanced(_)
             | Body::Unknown { .. } => {}
         }

@@ -32,6 +32,7 @@ impl World {
             "subject.erased" => self.subject_erased(),
             "log.opened" => self.log_opened(),
             "checkpoint.taken" => self.checkpoint_taken(parties),
+            "checkpoint.completed" => self.checkpoint_completed(),
             "horizon.advanced" => self.horizon_advanced(),
             _ => self.unknown(name),
         }

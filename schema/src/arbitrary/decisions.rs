@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::{Parties, World, log_id, several};
 use crate::{
-    Body, CheckpointTaken, DeploymentRequested, DeploymentSettled, DeviceEdited, DeviceId, DeviceRegistered,
-    DeviceRestored, DeviceRetired, EditPushed, EventId, FieldChange, HorizonAdvanced, IntegrationChanged,
-    LogOpened, ProviderDeviceBound, PushOutcome, Seen, Strategy as Policy, SubjectErased, SyncCompleted,
-    SyncStarted,
+    Body, CheckpointCompleted, CheckpointTaken, DeploymentRequested, DeploymentSettled, DeviceEdited,
+    DeviceId, DeviceRegistered, DeviceRestored, DeviceRetired, EditPushed, EventId, FieldChange,
+    HorizonAdvanced, IntegrationChanged, LogOpened, ProviderDeviceBound, PushOutcome, Seen,
+    Strategy as Policy, SubjectErased, SyncCompleted, SyncStarted,
 };
 
 impl World {
@@ -288,6 +288,18 @@ impl World {
                     provider_device,
                     registers,
                     fold_version,
+                    extra,
+                })
+            })
+            .boxed()
+    }
+
+    pub(super) fn checkpoint_completed(&self) -> BoxedStrategy<Body> {
+        (0_i32..12, 0_i64..1_000_000, self.extra.clone())
+            .prop_map(|(partition, covered, extra)| {
+                Body::CheckpointCompleted(CheckpointCompleted {
+                    partition,
+                    covered,
                     extra,
                 })
             })

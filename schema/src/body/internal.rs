@@ -38,6 +38,20 @@ pub struct CheckpointTaken {
     pub extra: Extra,
 }
 
+/// Everything that readings of one partition say to registers, up to an offset, is in the checkpoints before this one:
+/// those readings may expire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckpointCompleted {
+    /// The partition, of readings and of checkpoints alike.
+    pub partition: i32,
+    /// The offset in the partition of readings up to which, itself excluded, all is covered.
+    pub covered: i64,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub extra: Extra,
+}
+
 /// History tables were cut: rows older than this are gone, live and after a rebuild alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HorizonAdvanced {

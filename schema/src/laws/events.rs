@@ -58,7 +58,7 @@ proptest! {
             prop_assert!(name == "content-type" || name.strip_prefix("ce_").is_some_and(attribute::is_name));
             prop_assert!(value.chars().all(attribute::is_allowed), "{name}: {value:?}");
         }
-        prop_assert_eq!(&record.key, &event.subject.to_string());
+        prop_assert_eq!(&record.key, &event.partition_key());
         prop_assert!(!record.value.is_empty(), "an empty value could be taken for a tombstone");
     }
 

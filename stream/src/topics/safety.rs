@@ -18,6 +18,16 @@ pub(super) type Settings = BTreeMap<String, String>;
 const FOR_EVER: &str = "-1";
 const DEAD_LETTERS_RETENTION_MS: &str = "7776000000"; // 90 days
 
+/// Kafka compacts only segments that are no longer written to, and only when enough of them is outdated. A checkpoint
+/// is written anew for every provider device that is heard from, so both have to happen soon, or the topic grows as
+/// the readings do.
+const COMPACTION: [(&str, &str); 4] = [
+    ("segment.ms", "3600000"),      // an hour
+    ("segment.bytes", "134217728"), // 128 MiB
+    ("min.cleanable.dirty.ratio", "0.2"),
+    ("max.compaction.lag.ms", "86400000"), // a day
+];
+
 /// How many replicas every partition has.
 pub(super) fn replication(config: &LogConfig) -> i32 {
     if config.single_broker { 1 } else { 3 }
@@ -34,8 +44,8 @@ pub(super) fn settings(config: &LogConfig, topic: Topic) -> Vec<(&'static str, S
         Topic::Events | Topic::Readings | Topic::Checkpoints => FOR_EVER,
         Topic::DeadLetters => DEAD_LETTERS_RETENTION_MS,
     };
-    [
-        ("cleanup.policy", "delete".to_owned()),
+    let mut settings = [
+        ("cleanup.policy", cleanup(topic).to_owned()),
         ("retention.ms", retention.to_owned()),
         ("retention.bytes", FOR_EVER.to_owned()),
         ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
@@ -43,7 +53,39 @@ pub(super) fn settings(config: &LogConfig, topic: Topic) -> Vec<(&'static str, S
         ("min.insync.replicas", min_in_sync(config).to_string()),
         ("unclean.leader.election.enable", "false".to_owned()),
     ]
-    .to_vec()
+    .to_vec();
+    if topic == Topic::Checkpoints {
+        settings.extend(COMPACTION.map(|(setting, value)| (setting, value.to_owned())));
+    }
+    settings
+}
+
+/// How old records go, if at all: of checkpoints the newest of each key is kept for ever.
+fn cleanup(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Events | Topic::Readings | Topic::DeadLetters => "delete",
+        Topic::Checkpoints => "compact",
+    }
+}
+
+/// What settings that lose nothing by themselves ask of whoever runs the log.
+pub(super) fn hints(config: &LogConfig, settings: &BTreeMap<Topic, Settings>) -> Vec<String> {
+    let of_readings = settings.get(&Topic::Readings);
+    let bounds: Vec<_> = ["retention.ms", "retention.bytes"]
+        .into_iter()
+        .filter_map(|setting| Some((setting, of_readings?.get(setting)?)))
+        .filter(|(_, value)| value.as_str() != FOR_EVER)
+        .map(|(setting, value)| format!("{setting}={value}"))
+        .collect();
+    if bounds.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "{} expires ({}): a rebuild needs the readings that no checkpoint covers, so take checkpoints (fleetlog \
+         checkpoint; a projector does by itself) far more often than readings expire",
+        config.topic(Topic::Readings),
+        bounds.join(", ")
+    )]
 }
 
 /// Which log it is, or all that is wrong with its topics.
@@ -193,11 +235,12 @@ fn setting_problems(config: &LogConfig, topic: Topic, settings: &Settings) -> Ve
         }
     };
 
+    let cleanup = cleanup(topic);
     require(
         "cleanup.policy",
-        &|found| found == "delete",
-        "delete",
-        "delete".to_owned(),
+        &|found| found == cleanup,
+        cleanup,
+        cleanup.to_owned(),
     );
     if topic == Topic::Events {
         for retention in ["retention.ms", "retention.bytes"] {

@@ -80,6 +80,13 @@ fn topics_are_safe_as_they_are_made(#[case] single_broker: bool) {
 #[case(Topic::Events, "cleanup.policy", "compact", "cleanup.policy=delete")]
 #[case(Topic::Events, "cleanup.policy", "compact,delete", "cleanup.policy=delete")]
 #[case(Topic::Readings, "cleanup.policy", "compact", "cleanup.policy=delete")]
+#[case(Topic::Checkpoints, "cleanup.policy", "delete", "cleanup.policy=compact")]
+#[case(
+    Topic::Checkpoints,
+    "cleanup.policy",
+    "compact,delete",
+    "cleanup.policy=compact"
+)]
 #[case(Topic::Readings, "max.message.bytes", "1048588", "max.message.bytes=4194304")]
 #[case(Topic::DeadLetters, "min.insync.replicas", "1", "min.insync.replicas=2")]
 #[case(
@@ -118,6 +125,21 @@ fn readings_and_dead_letters_may_expire() {
         settings.insert("retention.ms".to_owned(), "86400000".to_owned());
     }
     assert!(judge(&config, &seen, &settings).is_ok());
+    let hints = hints(&config, &settings);
+    assert_eq!(hints.len(), 1, "{hints:?}");
+    for part in [
+        "device-readings.v1",
+        "retention.ms=86400000",
+        "fleetlog checkpoint",
+    ] {
+        assert!(hints[0].contains(part), "{part} in {hints:?}");
+    }
+}
+
+#[test]
+fn topics_as_they_are_made_need_no_hint() {
+    let (_, settings) = as_made(&config(false));
+    assert_eq!(hints(&config(false), &settings), [""; 0]);
 }
 
 #[test]
@@ -158,7 +180,21 @@ fn missing_topics_are_named_with_the_command_that_makes_them() {
     );
 
     let (problems, _) = check(&config, &Seen::default(), &BTreeMap::new());
-    assert_eq!(problems.len(), 3);
+    assert_eq!(problems.len(), TOPICS.len());
+}
+
+#[test]
+fn a_log_of_a_version_without_checkpoints_is_told_how_it_gets_them() {
+    let config = config(true);
+    let (mut seen, mut settings) = as_made(&config);
+    seen.partitions.remove(&Topic::Checkpoints);
+    settings.remove(&Topic::Checkpoints);
+    let (problems, mends) = check(&config, &seen, &settings);
+    assert_eq!(problems, ["fleetlog.checkpoints.v1 | the topic | missing"]);
+    assert_eq!(
+        mends,
+        ["fleetlog topics create --kafka-brokers b1:9092 --single-broker --partitions 2"]
+    );
 }
 
 #[test]
