@@ -39,6 +39,12 @@ pub(crate) fn event(concern: Concern, body: Body, at: Micros) -> Event {
     }
 }
 
+/// When something is decided by whoever has seen all of this: now, but in any case after it, whatever the clocks.
+pub(crate) fn after(now: Micros, seen: impl IntoIterator<Item = Micros>) -> Micros {
+    let later = |at: Micros| at.plus(Duration::from_micros(1));
+    seen.into_iter().map(later).fold(now, Micros::max)
+}
+
 /// Connects to the log that decisions are appended to.
 pub(crate) async fn appender(kafka: &KafkaArgs) -> Result<Appender, Failure> {
     let config = kafka.log()?;

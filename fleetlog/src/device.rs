@@ -1,8 +1,13 @@
 //! `fleetlog device`: what is known of devices, and what people decide about them.
 
 mod bind;
+mod change;
+mod edit;
+mod fields;
+mod import;
 mod named;
 mod register;
+mod retire;
 mod sql;
 
 use clap::{Args, Subcommand};
@@ -13,21 +18,30 @@ use sqlx::PgPool;
 
 use crate::{config::ReaderDatabase, failure::Failure, output};
 
-/// Lists, shows, registers and binds devices
+/// Lists, shows, registers, edits, imports, retires and binds devices
 #[derive(Subcommand)]
 pub(crate) enum Device {
     List(List),
     Show(Show),
     Register(register::Register),
+    Edit(Box<edit::Edit>),
+    Import(Box<import::Import>),
+    Retire(retire::Retire),
+    Restore(retire::Restore),
     Bind(bind::Bind),
 }
 
 /// Lists the devices of an organization by serial number
+///
+/// Those out of service are left out unless asked for.
 #[derive(Args)]
 pub(crate) struct List {
     /// Whose devices
     #[arg(long, value_name = "ID")]
     organization: OrganizationId,
+    /// Those out of service as well
+    #[arg(long)]
+    retired: bool,
     /// Print a JSON object a line: the columns of fleet.devices
     #[arg(long)]
     json: bool,
@@ -58,6 +72,10 @@ impl Device {
             Self::List(command) => command.run().await,
             Self::Show(command) => command.run().await,
             Self::Register(command) => command.run().await,
+            Self::Edit(command) => command.run().await,
+            Self::Import(command) => command.run().await,
+            Self::Retire(command) => command.run().await,
+            Self::Restore(command) => command.run().await,
             Self::Bind(command) => command.run().await,
         }
     }
@@ -69,7 +87,7 @@ impl List {
         let mut n = 0_u64;
         let mut rows = Vec::new();
         {
-            let mut devices = sql::devices(&pool, self.organization);
+            let mut devices = sql::devices(&pool, self.organization, self.retired);
             while let Some(device) = devices.try_next().await? {
                 n += 1;
                 if self.json {
@@ -82,6 +100,15 @@ impl List {
         if n == 0 {
             // No devices are something else than no organization.
             sql::organization_exists(&pool, self.organization).await?;
+        }
+        let hidden = if self.retired {
+            0
+        } else {
+            sql::n_retired(&pool, self.organization).await?
+        };
+        if hidden > 0 {
+            let devices = if hidden == 1 { "device is" } else { "devices are" };
+            eprintln!("{hidden} retired {devices} left out: --retired lists them too");
         }
         if self.json {
             return Ok(());

@@ -154,6 +154,16 @@ mod tests {
             &format!("device list --organization {id} --json"),
             "device show SN-1",
             &format!("device register SN-1 --organization {id} --name n --field a=1 --no-wait --json"),
+            &format!(
+                "device edit SN-1 --organization {id} --set a=1 --name n --notes t --tag x --untag y --unset location --if a=2"
+            ),
+            "device retire SN-1 --reason broken --no-wait --json",
+            "device restore SN-1 --wait 1m",
+            &format!(
+                "device import f.csv --organization {id} --format json-lines --ignore x --dry-run --report r --json"
+            ),
+            &format!("device import - --organization {id} --no-wait"),
+            &format!("device list --organization {id} --retired"),
             &format!("device bind {id}/id:x --serial SN-1"),
             &format!("device bind {id}/id:x --device {id}"),
             &format!("device bind x --integration {id} --duplicate"),

@@ -39,7 +39,8 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     Ok(())
 }
 
-fn align<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+/// Lines of rows below their headings.
+pub(crate) fn align<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Vec<String> {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0).max(headings[column].chars().count())

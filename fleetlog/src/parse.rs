@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use control::{Encoding, Provider, SchemeKind};
-use schema::Strategy;
+use schema::{RawJson, Strategy};
 use strum::VariantNames as _;
 
 /// Reads the name of a scheme.
@@ -33,4 +33,24 @@ pub(crate) fn strategy(text: &str) -> Result<(String, Strategy), String> {
         _ => return Err("a strategy is prefer_local, prefer_remote, manual or merge".to_owned()),
     };
     Ok((field.to_owned(), strategy))
+}
+
+/// Reads `field=json`.
+pub(crate) fn field_json(text: &str) -> Result<(String, RawJson), String> {
+    let (field, value) = text.split_once('=').ok_or("a field is written FIELD=JSON")?;
+    let value = RawJson::parse(value)
+        .map_err(|error| format!("{error}; a text needs its quotes: {field}='\"text\"'"))?;
+    Ok((field.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_json_byte_for_byte() {
+        let (field, value) = field_json(r#"notes={"a": 1.50}"#).unwrap();
+        assert_eq!((field.as_str(), value.get()), ("notes", r#"{"a": 1.50}"#));
+        assert!(field_json("notes=on the mast").is_err_and(|error| error.contains("quotes")));
+    }
 }

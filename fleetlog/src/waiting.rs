@@ -41,6 +41,11 @@ impl Waiting {
         Ok(true)
     }
 
+    /// Whether waiting is wanted.
+    pub(crate) fn waits(&self) -> bool {
+        !self.no_wait
+    }
+
     /// Waits until the rows that readers see hold the events at all of these positions.
     pub(crate) async fn until_all_folded(
         &self,

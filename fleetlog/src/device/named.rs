@@ -1,6 +1,6 @@
 //! Which device is meant by what people call it.
 
-use schema::{DeviceId, OrganizationId};
+use schema::{DeviceId, Micros, OrganizationId, Serial};
 use sqlx::PgPool;
 
 use super::sql;
@@ -10,6 +10,23 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) id: DeviceId,
+    pub(super) organization: OrganizationId,
+    /// What it shows.
+    pub(super) serial: String,
+    /// Since when it is out of service.
+    pub(super) retired_at: Option<Micros>,
+}
+
+impl Known {
+    /// The serial number, as events name it.
+    pub(super) fn serial(&self) -> Result<Serial, Failure> {
+        Serial::new(&self.serial).map_err(|error| {
+            Failure::refused(format!(
+                "device {} has no serial number yet ({error}): bind it to one with `fleetlog device bind`",
+                self.id
+            ))
+        })
+    }
 }
 
 /// The one device with this serial number or id.

@@ -7,12 +7,13 @@ use schema::{Body, DeviceId, DeviceRegistered, Extra, Fields, OrganizationId, Ra
 use serde_json::json;
 use stream::Position;
 
-use super::sql;
+use super::{edit::editable, sql};
 use crate::{
     clock,
     config::{AuthorArgs, KafkaArgs, ReaderDatabase},
     decided::{self, Concern},
     failure::Failure,
+    parse::field_json,
     waiting::Waiting,
 };
 
@@ -34,7 +35,7 @@ pub(crate) struct Register {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// First value of another field, as JSON; may be repeated
-    #[arg(long = "field", value_name = "FIELD=JSON", value_parser = parse_field)]
+    #[arg(long = "field", value_name = "FIELD=JSON", value_parser = field_json)]
     fields: Vec<(String, RawJson)>,
     /// Why
     #[arg(long, value_name = "TEXT")]
@@ -72,9 +73,18 @@ impl Register {
     }
 
     async fn append(&self, device: DeviceId) -> Result<Position, Failure> {
-        let mut fields: BTreeMap<_, _> = self.fields.iter().cloned().collect();
-        if let Some(name) = &self.name {
-            fields.insert("name".to_owned(), RawJson::from_value(&json!(name)));
+        let name = self
+            .name
+            .iter()
+            .map(|name| ("name".to_owned(), RawJson::from_value(&json!(name))));
+        let mut fields = BTreeMap::new();
+        for (name, value) in self.fields.iter().cloned().chain(name) {
+            editable(&name, &value)?;
+            if fields.insert(name.clone(), value).is_some() {
+                return Err(Failure::usage(format!(
+                    "{name} is given twice: say once what it shall be"
+                )));
+            }
         }
         let body = DeviceRegistered {
             serial: self.serial.clone(),
@@ -104,23 +114,4 @@ pub(super) async fn append_registration(
         &decided::event(concern, Body::DeviceRegistered(body), clock::now()),
     )
     .await
-}
-
-fn parse_field(text: &str) -> Result<(String, RawJson), String> {
-    let (field, value) = text.split_once('=').ok_or("a field is written FIELD=JSON")?;
-    let value = RawJson::parse(value)
-        .map_err(|error| format!("{error}; a text needs its quotes: {field}='\"text\"'"))?;
-    Ok((field.to_owned(), value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_is_json_byte_for_byte() {
-        let (field, value) = parse_field(r#"notes={"a": 1.50}"#).unwrap();
-        assert_eq!((field.as_str(), value.get()), ("notes", r#"{"a": 1.50}"#));
-        assert!(parse_field("notes=on the mast").is_err_and(|error| error.contains("quotes")));
-    }
 }

@@ -1,8 +1,9 @@
 //! What these commands ask of schema `fleet`, in a role that may only read.
 
 use futures_util::stream::BoxStream;
-use schema::{DeviceId, IntegrationId, OrganizationId, ProviderDevice};
+use schema::{DeviceId, IntegrationId, Micros, OrganizationId, ProviderDevice};
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::named::Known;
@@ -12,12 +13,27 @@ use crate::failure::Failure;
 pub(super) fn devices(
     pool: &PgPool,
     organization: OrganizationId,
+    retired: bool,
 ) -> BoxStream<'_, Result<String, sqlx::Error>> {
     sqlx::query_scalar(
-        "SELECT row_to_json(d)::text FROM fleet.devices d WHERE d.organization = $1 ORDER BY d.serial, d.id",
+        "SELECT row_to_json(d)::text
+           FROM fleet.devices d
+          WHERE d.organization = $1 AND (d.retired_at IS NULL OR $2)
+          ORDER BY d.serial, d.id",
     )
     .bind(organization.0)
+    .bind(retired)
     .fetch(pool)
+}
+
+/// How many devices of an organization are out of service.
+pub(super) async fn n_retired(pool: &PgPool, organization: OrganizationId) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM fleet.devices d WHERE d.organization = $1 AND d.retired_at IS NOT NULL",
+    )
+    .bind(organization.0)
+    .fetch_one(pool)
+    .await
 }
 
 /// The devices that have this serial number or this id, up to a hundred.
@@ -27,8 +43,8 @@ pub(super) async fn known(
     organization: Option<OrganizationId>,
 ) -> Result<Vec<Known>, sqlx::Error> {
     // Two questions rather than an OR, so that each has its index.
-    let ids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT d.id
+    let rows: Vec<KnownRow> = sqlx::query_as(
+        "SELECT d.id, d.organization, d.serial, d.retired_at
            FROM fleet.devices d
           WHERE d.id IN (SELECT s.id FROM fleet.devices s WHERE s.serial = $1 UNION SELECT $2)
             AND ($3::uuid IS NULL OR d.organization = $3)
@@ -40,7 +56,43 @@ pub(super) async fn known(
     .bind(organization.map(|organization| organization.0))
     .fetch_all(pool)
     .await?;
-    Ok(ids.into_iter().map(|id| Known { id: DeviceId(id) }).collect())
+    Ok(rows.into_iter().map(Known::from).collect())
+}
+
+/// The devices of an organization that have one of these serial numbers or ids.
+pub(super) async fn known_of(
+    pool: &PgPool,
+    organization: OrganizationId,
+    serials: &[&str],
+    ids: &[DeviceId],
+) -> Result<Vec<Known>, sqlx::Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows: Vec<KnownRow> = sqlx::query_as(
+        "SELECT d.id, d.organization, d.serial, d.retired_at
+           FROM fleet.devices d
+          WHERE d.organization = $1
+            AND d.id IN (SELECT s.id FROM fleet.devices s WHERE s.organization = $1 AND s.serial = ANY ($2)
+                          UNION SELECT unnest($3::uuid[]))",
+    )
+    .bind(organization.0)
+    .bind(serials)
+    .bind(ids)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(Known::from).collect())
+}
+
+type KnownRow = (Uuid, Uuid, String, Option<OffsetDateTime>);
+
+impl From<KnownRow> for Known {
+    fn from((id, organization, serial, retired_at): KnownRow) -> Self {
+        Self {
+            id: DeviceId(id),
+            organization: OrganizationId(organization),
+            serial,
+            retired_at: retired_at.map(Micros::from),
+        }
+    }
 }
 
 /// A device, as the JSON of its row.
