@@ -1,11 +1,11 @@
 //! `fleetlog device`: what is known of devices, and what people decide about them.
 
 mod bind;
-mod change;
-mod edit;
-mod fields;
+pub(crate) mod change;
+pub(crate) mod edit;
+pub(crate) mod fields;
 mod import;
-mod named;
+pub(crate) mod named;
 mod register;
 mod retire;
 mod sql;

@@ -122,7 +122,7 @@ CREATE OR REPLACE FUNCTION fleet.resolve_field(
     accepted_hash uuid, accepted_at timestamptz,
     answer text, answer_at timestamptz,
     remote_hash uuid, remote_at timestamptz
-) RETURNS TABLE (state text, shows text, base_from text, cloud_hash uuid)
+) RETURNS TABLE (state text, shows text, base_from text)
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT decided.state,
@@ -131,8 +131,7 @@ BEGIN ATOMIC
                WHEN compared.is_newer THEN 'remote'
                ELSE 'base'
            END,
-           CASE WHEN compared.took THEN 'accepted' ELSE 'seen' END,
-           compared.cloud
+           CASE WHEN compared.took THEN 'accepted' ELSE 'seen' END
       FROM (
         SELECT common.took,
                common.hash AS base,

@@ -24,10 +24,10 @@ SELECT p.organization,
  CROSS JOIN LATERAL (
     SELECT p.gone_at IS NULL
            OR fleet.outlives(p.seen_at, p.seen_sequence, p.seen_id, p.gone_at, p.gone_sequence, p.gone_id)
-           OR fleet.outlives(a.last_report_at, a.last_report_sequence, a.last_report_id,
-                             p.gone_at, p.gone_sequence, p.gone_id)
-           OR fleet.outlives(a.connected_at, a.connected_sequence, a.connected_id,
-                             p.gone_at, p.gone_sequence, p.gone_id) AS newer
+           -- What a provider says of the past is no proof that the device is there now.
+           OR (a.last_report_by <> 'provider'
+               AND fleet.outlives(a.last_report_at, a.last_report_sequence, a.last_report_id,
+                                  p.gone_at, p.gone_sequence, p.gone_id)) AS newer
  ) present;
 
 CREATE OR REPLACE VIEW fleet.connectivity WITH (security_invoker = true) AS

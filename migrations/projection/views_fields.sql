@@ -50,7 +50,7 @@ SELECT d.organization,
           FROM edit_answers a
           JOIN field_edits x ON x.device = a.device AND x.field = a.field AND x.id = a.edit
          WHERE a.device = e.device AND a.field = e.field AND a.outcome = 'accepted'
-         ORDER BY a.at DESC, a.sequence DESC, a.id DESC
+         ORDER BY a.at DESC, x.at DESC, x.sequence DESC, x.id DESC
          LIMIT 1
       ) accepted ON true
      -- Registers are read from the provider devices that are live, or from all if none is.
@@ -135,7 +135,7 @@ SELECT d.organization,
               FROM said
              CROSS JOIN jsonb_array_elements(
                 CASE WHEN jsonb_typeof(said.value) = 'array' THEN said.value ELSE '[]' END) tag (value)
-             WHERE said.field = 'tags' AND tag.value ->> 'id' <> ''
+             WHERE said.field = 'tags' AND tag.value ->> 'id' IS NOT NULL
             UNION
             SELECT said.field FROM said WHERE fleet.is_tag_field(said.field)
         )

@@ -97,6 +97,8 @@ impl Bind {
             device: target.device,
             serial: target.serial,
             seen_device: shown.and_then(|shown| shown.device).map(DeviceId),
+            duplicate: self.to.duplicate,
+            resolves: Vec::new(),
             author: self.author.author().to_owned(),
             reason: self.reason.clone(),
             extra: Extra::new(),

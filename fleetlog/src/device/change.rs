@@ -7,23 +7,23 @@ use schema::{DeviceEdited, Extra, Field, FieldChange, Micros, RawJson, Seen, Ser
 use super::fields::{Shown, Strategies};
 
 /// What somebody wants of fields.
-pub(super) type Wanted = BTreeMap<Field, RawJson>;
+pub(crate) type Wanted = BTreeMap<Field, RawJson>;
 
 /// An edit to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Edit {
-    pub(super) changes: Vec<FieldChange>,
+pub(crate) struct Edit {
+    pub(crate) changes: Vec<FieldChange>,
     /// The pending conflicts that it decides.
-    pub(super) resolves: Vec<String>,
+    pub(crate) resolves: Vec<String>,
     /// When all that its author saw happened.
-    pub(super) seen_at: Vec<Micros>,
+    pub(crate) seen_at: Vec<Micros>,
 }
 
 impl Edit {
     /// The changes that are needed to show what is wanted; none if it shows already.
     ///
     /// A value that is shown while a conflict about it is pending is a decision, so it is a change.
-    pub(super) fn of(wanted: &Wanted, shown: &Shown, strategies: &Strategies) -> Option<Self> {
+    pub(crate) fn of(wanted: &Wanted, shown: &Shown, strategies: &Strategies) -> Option<Self> {
         let mut edit = Self {
             changes: Vec::new(),
             resolves: Vec::new(),
@@ -54,7 +54,7 @@ impl Edit {
     }
 
     /// What the event says.
-    pub(super) fn body(self, serial: Serial, author: &str, reason: Option<&str>) -> DeviceEdited {
+    pub(crate) fn body(self, serial: Serial, author: &str, reason: Option<&str>) -> DeviceEdited {
         DeviceEdited {
             serial,
             changes: self.changes,

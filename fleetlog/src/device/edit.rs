@@ -153,7 +153,7 @@ impl Changes {
 ///
 /// # Errors
 /// Others own it: refused. There is no such field, or it holds no such value: usage.
-pub(super) fn editable(name: &str, value: &RawJson) -> Result<Field, Failure> {
+pub(crate) fn editable(name: &str, value: &RawJson) -> Result<Field, Failure> {
     let checked = Field::parse(name).and_then(|field| field.check(value).map(|()| field));
     checked.map_err(|error| match error {
         NotEditable::Owned { .. } => Failure::refused(error),

@@ -10,35 +10,35 @@ use uuid::Uuid;
 
 /// A field of a device: a row of `fleet.device_fields`.
 #[derive(Clone, Debug)]
-pub(super) struct Field {
-    pub(super) state: String,
+pub(crate) struct Field {
+    pub(crate) state: String,
     /// What is shown.
-    pub(super) value: Option<RawJson>,
+    pub(crate) value: Option<RawJson>,
     /// What the cloud says.
-    pub(super) remote: Option<RawJson>,
-    pub(super) remote_at: Option<Micros>,
-    pub(super) remote_integration: Option<IntegrationId>,
+    pub(crate) remote: Option<RawJson>,
+    pub(crate) remote_at: Option<Micros>,
+    pub(crate) remote_integration: Option<IntegrationId>,
     /// The current edit.
-    pub(super) edit: Option<EventId>,
-    pub(super) edit_at: Option<Micros>,
+    pub(crate) edit: Option<EventId>,
+    pub(crate) edit_at: Option<Micros>,
     /// The pending conflict.
-    pub(super) conflict: Option<String>,
+    pub(crate) conflict: Option<String>,
 }
 
 /// What is shown of one device.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shown {
-    pub(super) fields: BTreeMap<String, Field>,
+pub(crate) struct Shown {
+    pub(crate) fields: BTreeMap<String, Field>,
     /// The integrations that speak of it.
-    pub(super) integrations: Vec<IntegrationId>,
+    pub(crate) integrations: Vec<IntegrationId>,
 }
 
 /// Who wins a conflict, by integration and field.
-pub(super) type Strategies = BTreeMap<IntegrationId, BTreeMap<String, Strategy>>;
+pub(crate) type Strategies = BTreeMap<IntegrationId, BTreeMap<String, Strategy>>;
 
 impl Shown {
     /// Whether a field shows this value; a missing one is as good as `null`, of a tag as `false`.
-    pub(super) fn shows(&self, field: &str, value: &RawJson) -> bool {
+    pub(crate) fn shows(&self, field: &str, value: &RawJson) -> bool {
         let shown = self.fields.get(field).and_then(|field| field.value.as_ref());
         let shown = shown.map_or_else(|| absent(field), Stored::new);
         let wanted = if value.get() == "null" {
@@ -65,7 +65,7 @@ struct Row {
 }
 
 /// What is shown of these devices: of these fields, or of all.
-pub(super) async fn shown(
+pub(crate) async fn shown(
     pool: &PgPool,
     devices: &[DeviceId],
     fields: Option<&[String]>,
@@ -106,7 +106,7 @@ async fn linked(pool: &PgPool, devices: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, sq
 }
 
 /// Who wins a conflict in the integrations of an organization.
-pub(super) async fn strategies(
+pub(crate) async fn strategies(
     pool: &PgPool,
     organization: OrganizationId,
 ) -> Result<Strategies, sqlx::Error> {

@@ -8,18 +8,18 @@ use crate::failure::Failure;
 
 /// A device that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) id: DeviceId,
-    pub(super) organization: OrganizationId,
+pub(crate) struct Known {
+    pub(crate) id: DeviceId,
+    pub(crate) organization: OrganizationId,
     /// What it shows.
-    pub(super) serial: String,
+    pub(crate) serial: String,
     /// Since when it is out of service.
-    pub(super) retired_at: Option<Micros>,
+    pub(crate) retired_at: Option<Micros>,
 }
 
 impl Known {
     /// The serial number, as events name it.
-    pub(super) fn serial(&self) -> Result<Serial, Failure> {
+    pub(crate) fn serial(&self) -> Result<Serial, Failure> {
         Serial::new(&self.serial).map_err(|error| {
             Failure::refused(format!(
                 "device {} has no serial number yet ({error}): bind it to one with `fleetlog device bind`",
@@ -33,7 +33,7 @@ impl Known {
 ///
 /// # Errors
 /// Nothing is called so: not found. Several are: usage, naming their ids.
-pub(super) async fn one(
+pub(crate) async fn one(
     pool: &PgPool,
     serial_or_id: &str,
     organization: Option<OrganizationId>,

@@ -117,20 +117,25 @@ impl World {
             select(devices.clone()),
             option::of(Just(parties.serial.clone())),
             option::of(select(devices)),
+            several(self.text.clone(), 2),
             self.text.clone(),
             self.maybe_text(),
             self.extra.clone(),
         )
-            .prop_map(|(device, serial, seen_device, author, reason, extra)| {
-                Body::ProviderDeviceBound(ProviderDeviceBound {
-                    device,
-                    serial,
-                    seen_device,
-                    author,
-                    reason,
-                    extra,
-                })
-            })
+            .prop_map(
+                move |(device, serial, seen_device, resolves, author, reason, extra)| {
+                    Body::ProviderDeviceBound(ProviderDeviceBound {
+                        device,
+                        serial,
+                        seen_device,
+                        duplicate: device == second,
+                        resolves,
+                        author,
+                        reason,
+                        extra,
+                    })
+                },
+            )
             .boxed()
     }
 

@@ -154,6 +154,12 @@ pub struct ProviderDeviceBound {
     /// The device it was shown as part of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_device: Option<DeviceId>,
+    /// That device is a second one under a serial number that another machine has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+    /// The identity conflicts that this decides, by their hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolves: Vec<String>,
     /// Who did it.
     pub author: String,
     /// Why, in their words.
