@@ -16,7 +16,7 @@ pub(crate) struct World {
     pub(crate) stack: Rc<Stack>,
     pub(crate) organization: OrganizationId,
     pub(crate) integration: IntegrationId,
-    pub(crate) projector: Role,
+    _projector: Role,
     appender: Appender,
     /// Second 0.
     start: i64,
@@ -32,7 +32,7 @@ impl World {
         let mut world = Self {
             organization: organization.parse().expect("an id"),
             integration: IntegrationId(Uuid::nil()),
-            projector,
+            _projector: projector,
             appender,
             // Long enough ago that commands come after it.
             start: i64::try_from(tests::now_seconds()).expect("seconds") - 3_600,
@@ -109,12 +109,6 @@ impl World {
         )
     }
 
-    pub(crate) fn registered(&self, serial: &str, at: i64) -> Event {
-        let subject = Subject::Device(self.device(serial));
-        let data = json!({"serial": serial, "author": "ann"});
-        self.event(subject, "device.registered", at, &data)
-    }
-
     /// An edit of one field by someone who saw this value of the cloud.
     pub(crate) fn edited(
         &self,
@@ -170,28 +164,5 @@ impl World {
             behind.map_or(Ok(()), |behind| Err(format!("not yet: {behind:?}")))
         })
         .await;
-    }
-
-    /// The rows of `fleet.device_fields` of a device, by field.
-    pub(crate) async fn fields(&self, serial: &str) -> BTreeMap<String, Value> {
-        let device = self.device(serial);
-        let rows = self
-            .stack
-            .rows(&format!(
-                "SELECT * FROM fleet.device_fields WHERE device = '{device}'"
-            ))
-            .await;
-        let named = rows
-            .into_iter()
-            .map(|row| (row["field"].as_str().unwrap_or_default().to_owned(), row));
-        named.collect()
-    }
-
-    /// One field of a device.
-    pub(crate) async fn field(&self, serial: &str, field: &str) -> Value {
-        let mut fields = self.fields(serial).await;
-        fields
-            .remove(field)
-            .unwrap_or_else(|| panic!("{serial} has no {field}: {fields:?}"))
     }
 }
