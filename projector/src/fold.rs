@@ -10,10 +10,12 @@
 //! - [`Batch`]: the events of one transaction, and the facts that are timed by their receipt
 //! - [`identity`]: which device a provider device is, and what a device is called
 //! - [`resolve`]: what a field shows when a cloud and we both say something; [`fields`]: the fields of a device
+//! - [`checkpoint`]: what readings made of registers, so that readings may expire
 //! - [`whole()`]: the tables of a whole set of events
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod batch;
+pub mod checkpoint;
 mod contribute;
 mod edits;
 pub mod fields;

@@ -17,7 +17,8 @@ pub enum Metric {
     FleetlogProjectorOldestEventAgeSeconds,
     /// Counter. Label: `topic`. Events projected.
     FleetlogProjectorEventsTotal,
-    /// Counter. Label: `reason`. Events that contribute nothing: `unknown` type, `not_folded`, another `subject`.
+    /// Counter. Label: `reason`. Events that contribute nothing: `unknown` type, `not_folded`, another `subject`,
+    /// an unreadable `checkpoint`.
     FleetlogProjectorEventsIgnoredTotal,
     /// Counter. Label: `table`. Rows joined into a table; equal keys of one batch are joined before and count once.
     FleetlogProjectorRowsTotal,

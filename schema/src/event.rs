@@ -59,13 +59,17 @@ impl Event {
     }
 
     /// Its key in the log: events of one key share a partition, and of those on the compacted topic the newest is kept.
-    /// The subject's text, except where the log speaks of one of its partitions.
+    /// The subject's text, except on that topic: there a partition, and each part of a long checkpoint, has its own.
     pub fn partition_key(&self) -> String {
         if let Body::CheckpointCompleted(completed) = &self.body {
-            format!("covered/{}", completed.partition)
-        } else {
-            self.subject.to_string()
+            return format!("covered/{}", completed.partition);
         }
+        if let Body::CheckpointTaken(taken) = &self.body
+            && taken.part > 0
+        {
+            return format!("{}#{}", self.subject, taken.part);
+        }
+        self.subject.to_string()
     }
 
     /// The topic that holds it: readings and logs are the bulk, everything else is precious.

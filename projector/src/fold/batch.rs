@@ -111,6 +111,10 @@ impl Batch {
                 continue;
             };
             let mut event = event.clone();
+            // A checkpoint tells of a copy whose readings may have expired. What it made of registers stays.
+            if let Some((_, before)) = self.truth.receipt_timed.get(key) {
+                event.at = event.at.min(*before);
+            }
             if let Some(&before) = known.get(key) {
                 if event.at < before {
                     let lowering = Lowered {

@@ -25,6 +25,8 @@ pub enum Ignored {
     NotFolded,
     /// Its subject is not what its type speaks of.
     Subject,
+    /// A checkpoint in a form that this version cannot read: what it stands for would be missing.
+    Checkpoint,
 }
 
 /// What a complete scan covers that hears of every device.
@@ -63,9 +65,12 @@ impl Truth {
             | Body::SyncStarted(_)
             | Body::IntegrationChanged(_)
             | Body::SubjectErased(_)
-            | Body::LogOpened(_)
-            | Body::CheckpointTaken(_)
-            | Body::CheckpointCompleted(_) => Err(Ignored::NotFolded),
+            | Body::LogOpened(_) => Err(Ignored::NotFolded),
+            Body::CheckpointTaken(body) => self.checkpoint(event, body),
+            Body::CheckpointCompleted(body) => {
+                self.checkpoint_completed(body);
+                Ok(())
+            }
             Body::Unknown { .. } => Err(Ignored::Unknown),
         }
     }

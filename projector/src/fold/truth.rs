@@ -190,6 +190,10 @@ impl Truth {
         }
     }
 
+    pub(super) fn join_latest(&mut self, key: LatestKey, row: LatestRow) {
+        joins(self.latest.entry(key), row, LatestRow::joins);
+    }
+
     pub(super) fn join_receipt_timed(
         &mut self,
         key: (DeviceKey, EventId),
@@ -218,7 +222,7 @@ impl Truth {
             recorded_at: row.said.recorded_at,
             payload: Arc::clone(&row.payload),
         };
-        joins(self.latest.entry(latest), newest, LatestRow::joins);
+        self.join_latest(latest, newest);
         joins(self.readings.entry(key), row, |held, row| {
             held.said.recorded_at = held.said.recorded_at.min(row.said.recorded_at);
         });

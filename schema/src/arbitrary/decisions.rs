@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Parties, World, log_id, several};
 use crate::{
     Body, CheckpointCompleted, CheckpointTaken, DeploymentRequested, DeploymentSettled, DeviceEdited,
-    DeviceId, DeviceRegistered, DeviceRestored, DeviceRetired, EditPushed, EventId, FieldChange,
+    DeviceId, DeviceRegistered, DeviceRestored, DeviceRetired, EditPushed, EventId, FieldChange, Heard,
     HorizonAdvanced, IntegrationChanged, LogOpened, ProviderDeviceBound, PushOutcome, Seen,
     Strategy as Policy, SubjectErased, SyncCompleted, SyncStarted,
 };
@@ -286,13 +286,15 @@ impl World {
             provider_device,
             self.json.clone(),
             any::<i32>(),
+            0_u32..3,
             self.extra.clone(),
         )
-            .prop_map(|(provider_device, registers, fold_version, extra)| {
+            .prop_map(|(provider_device, registers, fold_version, part, extra)| {
                 Body::CheckpointTaken(CheckpointTaken {
                     provider_device,
                     registers,
                     fold_version,
+                    part,
                     extra,
                 })
             })
@@ -300,11 +302,25 @@ impl World {
     }
 
     pub(super) fn checkpoint_completed(&self) -> BoxedStrategy<Body> {
-        (0_i32..12, 0_i64..1_000_000, self.extra.clone())
-            .prop_map(|(partition, covered, extra)| {
+        let heard = (
+            self.integration.clone(),
+            self.organization.clone(),
+            option::of(self.instant.clone()),
+            option::of(self.instant.clone()),
+        );
+        let heard = heard.prop_map(|(integration, organization, last_push_at, last_scan_at)| Heard {
+            integration,
+            organization,
+            last_push_at,
+            last_scan_at,
+        });
+        let listening = several(heard.boxed(), 2);
+        (0_i32..12, 0_i64..1_000_000, listening, self.extra.clone())
+            .prop_map(|(partition, covered, listening, extra)| {
                 Body::CheckpointCompleted(CheckpointCompleted {
                     partition,
                     covered,
+                    listening,
                     extra,
                 })
             })

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Extra;
-use crate::{LogId, Micros, ProviderDevice, RawJson};
+use crate::{IntegrationId, LogId, Micros, OrganizationId, ProviderDevice, RawJson};
 
 /// The first record of every partition of the events topic: which log this is, and that its beginning is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,10 +32,32 @@ pub struct CheckpointTaken {
     pub registers: RawJson,
     /// The fold's version.
     pub fold_version: i32,
+    /// Registers that do not fit one record come in several, each with a key of its own; this is the number of this
+    /// one, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub part: u32,
     /// Fields of later versions.
     #[serde(flatten)]
     #[schemars(skip)]
     pub extra: Extra,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_first(part: &u32) -> bool {
+    *part == 0
+}
+
+/// When an integration was heard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Heard {
+    /// The integration.
+    pub integration: IntegrationId,
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// Newest receipt of a push.
+    pub last_push_at: Option<Micros>,
+    /// Newest start of a complete scan.
+    pub last_scan_at: Option<Micros>,
 }
 
 /// Everything that readings of one partition say to registers, up to an offset, is in the checkpoints before this one:
@@ -46,6 +68,9 @@ pub struct CheckpointCompleted {
     pub partition: i32,
     /// The offset in the partition of readings up to which, itself excluded, all is covered.
     pub covered: i64,
+    /// When integrations were heard through this partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listening: Vec<Heard>,
     /// Fields of later versions.
     #[serde(flatten)]
     #[schemars(skip)]
