@@ -171,11 +171,13 @@ fn registers_are_written_the_same_each_time_and_read_back() {
     let truth = fold(&events).truth;
     let (key, row) = truth.provider_devices.first_key_value().unwrap();
     let receipts = vec![(EventId::random(), instant(7))];
-    let registers = Registers::of(row, truth.activity.get(key), &truth.latest, receipts.clone());
-    let again = Registers::of(row, truth.activity.get(key), &truth.latest, receipts);
-    let written = registers[0].write().unwrap();
-    assert_eq!(written.get(), again[0].write().unwrap().get());
-    assert_eq!(Registers::read(&written).unwrap(), registers[0]);
+    let first = || {
+        let parts = Registers::of(row, truth.activity.get(key), &truth.latest, receipts.clone());
+        parts.into_iter().next().unwrap()
+    };
+    let written = first().write().unwrap();
+    assert_eq!(written.get(), first().write().unwrap().get());
+    assert_eq!(Registers::read(&written).unwrap(), first());
     let empty = Registers::of(
         &crate::fold::rows::ProviderDeviceRow {
             name: MaxRegister::default(),
