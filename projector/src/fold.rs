@@ -12,8 +12,10 @@
 //! - [`resolve`]: what a field shows when a cloud and we both say something; [`fields`]: the fields of a device
 //! - [`checkpoint`]: what readings made of registers, so that readings may expire
 //! - [`whole()`]: the tables of a whole set of events
+//! - [`as_of`]: the tables of what had happened, and had been told, at a moment
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
 
+pub mod as_of;
 mod batch;
 pub mod checkpoint;
 mod contribute;

@@ -27,6 +27,8 @@ const MAX: i64 = 253_402_300_799_999_999;
 impl Micros {
     /// The earliest instant there is.
     pub const MIN: Self = Self(MIN);
+    /// The last instant there is.
+    pub const MAX: Self = Self(MAX);
 
     /// The instant so many microseconds after 1970; refused outside the years 1 to 9999.
     pub fn from_micros(micros: i64) -> Result<Self, InvalidInstant> {

@@ -1,5 +1,6 @@
 //! The laws of the fold: any order, any repeats, any batches end in the same tables.
 
+mod as_of;
 mod checkpoint;
 mod edits;
 mod laws;

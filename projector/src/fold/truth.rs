@@ -248,8 +248,22 @@ impl Truth {
         }
     }
 
+    /// Joins the name alone that an event said, under the event's key.
+    pub(super) fn named(&mut self, device: &ProviderDevice, event: OrderKey, said: &Said) {
+        if let Some(name) = observed::name(device, said.device_name.as_deref()) {
+            self.provider_device(device.uuid(), said.organization, device)
+                .heard_name(event, said.recorded_at, &name);
+        }
+    }
+
     /// Joins what follows from a history row but its own kind: that the provider device exists, lives, has a name.
-    fn join_said(&mut self, device: &ProviderDevice, key: HistoryKey, said: &Said, by: ReportedBy) {
+    pub(super) fn join_said(
+        &mut self,
+        device: &ProviderDevice,
+        key: HistoryKey,
+        said: &Said,
+        by: ReportedBy,
+    ) {
         let row = self.provider_device(key.device, said.organization, device);
         if let Some(at) = said.name_at
             && let Some(name) = observed::name(device, said.device_name.as_deref())

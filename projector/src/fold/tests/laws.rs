@@ -10,7 +10,7 @@ use super::{
 use crate::fold::whole;
 
 /// Events, each with the Kafka partition it is read from.
-type Log = Vec<(i32, Event)>;
+pub(super) type Log = Vec<(i32, Event)>;
 
 const NAMES: [&str; 4] = ["A", "B", "C", " "];
 
@@ -19,7 +19,7 @@ fn devices() -> Vec<ProviderDevice> {
 }
 
 /// What is said, without the receipts of its copies.
-fn any_said() -> impl Strategy<Value = Event> {
+pub(super) fn any_said() -> impl Strategy<Value = Event> {
     let at = 0..6_i64;
     (
         any::<Index>(),
@@ -137,7 +137,7 @@ fn observed(device: &ProviderDevice, at: i64, data: &Value) -> Event {
 }
 
 /// Every copy of what is said, with the Kafka partition it is read from.
-fn copies(said: impl Strategy<Value = Event>, n: usize) -> impl Strategy<Value = Log> {
+pub(super) fn copies(said: impl Strategy<Value = Event>, n: usize) -> impl Strategy<Value = Log> {
     let copied = (said, vec(0..8_i64, 1..3), 0..2_i32).prop_map(|(said, receipts, partition)| {
         let copy = |at| (partition, received(said.clone(), at));
         receipts.into_iter().map(copy).collect::<Vec<_>>()
