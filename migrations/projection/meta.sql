@@ -27,6 +27,15 @@ CREATE TABLE IF NOT EXISTS projection_meta.offsets (
     PRIMARY KEY (generation, topic, partition)
 ) WITH (fillfactor = 50);
 
+-- The Kafka partitions that a rebuild has loaded: written with their rows, so that one that was killed goes on.
+CREATE TABLE IF NOT EXISTS projection_meta.loaded (
+    generation text    NOT NULL REFERENCES projection_meta.generations ON DELETE CASCADE,
+    partition  integer NOT NULL,
+    n_events   bigint  NOT NULL, -- events that were folded
+    n_rows     jsonb   NOT NULL, -- rows that were written, by table
+    PRIMARY KEY (generation, partition)
+);
+
 -- For operators: what is folded how far. Nothing here belongs to an organization, so `fleetlog_api` sees none of it.
 GRANT USAGE ON SCHEMA projection_meta TO fleetlog_operator;
 GRANT SELECT ON projection_meta.generations, projection_meta.offsets TO fleetlog_operator;

@@ -86,7 +86,7 @@ impl Plain {
 pub(crate) struct Days(HashSet<(&'static str, i64)>);
 
 /// 2020-01-01 to 2099-12-31, in days since 1970. Rows of other days go to the default partition.
-const DAYS: std::ops::Range<i64> = 18_262..47_482;
+pub(crate) const DAYS: std::ops::Range<i64> = 18_262..47_482;
 
 /// Makes the daily partitions that a batch needs, before its transaction.
 pub(crate) async fn make_days(
@@ -192,7 +192,7 @@ async fn read_candidates(
 }
 
 /// Joins all rows but those of provider devices.
-async fn write(
+pub(crate) async fn write(
     connection: &mut PgConnection,
     truth: &Truth,
 ) -> sqlx::Result<(Vec<(&'static str, u64)>, Vec<schema::DeviceId>)> {

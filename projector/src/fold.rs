@@ -36,6 +36,7 @@ mod whole;
 
 pub use batch::{Batch, Days, Facts, Lowered, Settled};
 pub use contribute::Ignored;
+pub(crate) use contribute::provider_device as contributing_device;
 pub use edits::default_strategy;
 pub use latest::MAX_SHAPES;
 pub use stored::MAX_KEY_BYTES;

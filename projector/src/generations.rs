@@ -15,8 +15,11 @@ use strum::{EnumString, IntoStaticStr};
 use time::OffsetDateTime;
 
 use crate::fold::FOLD_VERSION;
+pub(crate) use ddl::{KEYS, POLICIES};
+#[cfg(test)]
+pub(crate) use ddl::{TRUTH, columns_of};
 use ddl::{
-    act_as_projector, activate_within, begin, create_within, install_within, replace_views,
+    act_as_projector, activate_within, begin, begin_within, create_within, install_within, replace_views,
     select_generations,
 };
 
@@ -145,6 +148,21 @@ pub async fn create(pool: &PgPool, generation: &str, state: State) -> Result<(),
         activate_within(&mut turn, &name).await?;
     }
     Ok(turn.commit().await?)
+}
+
+/// Begins a generation that a rebuild will fill: its tables without keys and policies, under the next number. Nobody
+/// reads it. Returns its name.
+pub async fn begin_building(pool: &PgPool) -> Result<String, GenerationError> {
+    let mut turn = begin(pool).await?;
+    act_as_projector(&mut turn).await?;
+    let present = select_generations(&mut turn).await?;
+    let numbers = present.iter().filter_map(|one| Name::new(&one.generation).ok());
+    let name = Name {
+        number: numbers.map(|name| name.number).max().unwrap_or(0) + 1,
+    };
+    begin_within(&mut turn, &name, State::Building).await?;
+    turn.commit().await?;
+    Ok(name.to_string())
 }
 
 /// Lets readers see this generation: replaces the views of `fleet` in one transaction. The one they saw until now is

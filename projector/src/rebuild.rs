@@ -7,10 +7,15 @@
 //!
 //! [`Progress`] tells those who wait how far it is.
 
+mod copy;
+mod derive;
 mod error;
+mod index;
+mod load;
 mod plan;
 mod progress;
 
 pub use error::RebuildError;
+pub use load::{Loaded, load};
 pub use plan::Plan;
 pub use progress::{Phase, Progress, Snapshot};

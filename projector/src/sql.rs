@@ -4,15 +4,19 @@
 //! cache, is the truth, so running a statement twice is running it once.
 
 pub(crate) mod activity;
+pub(crate) mod again;
 pub(crate) mod candidates;
+pub(crate) mod derive;
 pub(crate) mod edits;
 pub(crate) mod facts;
 pub(crate) mod fields;
 pub(crate) mod history;
 pub(crate) mod horizons;
+pub(crate) mod keys;
 pub(crate) mod latest;
 pub(crate) mod links;
 pub(crate) mod listening;
+pub(crate) mod loading;
 pub(crate) mod lowered;
 pub(crate) mod offsets;
 pub(crate) mod provider_devices;

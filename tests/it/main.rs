@@ -12,6 +12,7 @@ mod log;
 mod oddities;
 mod outages;
 mod ownership;
+mod rebuild_load;
 mod refusals;
 mod registry;
 mod roles;

@@ -11,6 +11,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     message::Headers as _,
+    producer::{FutureProducer, FutureRecord},
 };
 use schema::{Event, Topic};
 use stream::{LogConfig, Position};
@@ -109,6 +110,23 @@ pub async fn read_log(log: &LogConfig) -> Vec<(Position, Event)> {
         }
     }
     events
+}
+
+/// Appends a record as any Kafka client could; returns where it is.
+pub async fn produce(log: &LogConfig, topic: Topic, key: &str, value: &str) -> Position {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &log.brokers)
+        .set("partitioner", "murmur2_random")
+        .create()
+        .expect("a producer");
+    let name = topic.name(&log.prefix);
+    let record = FutureRecord::to(&name).key(key).payload(value);
+    let delivered = producer.send(record, TIMEOUT).await.expect("acknowledged");
+    Position {
+        topic,
+        partition: delivered.partition,
+        offset: delivered.offset,
+    }
 }
 
 /// Changes one setting of a topic.

@@ -36,7 +36,7 @@ impl Truth {
     /// Joins the rows of one event, read from a Kafka partition.
     ///
     /// Of an event that is timed by its receipt, `at` is the least of its copies: see [`Batch`](super::Batch).
-    pub(super) fn fold(&mut self, partition: i32, event: &Event) -> Result<(), Ignored> {
+    pub(crate) fn fold(&mut self, partition: i32, event: &Event) -> Result<(), Ignored> {
         self.heard(partition, event);
         match &event.body {
             Body::ReadingReceived(body) => self.readings(event, body),
@@ -194,7 +194,7 @@ impl ReadingRow {
 }
 
 /// The provider device whose rows an event contributes to, if any.
-pub(super) fn provider_device(event: &Event) -> Option<&ProviderDevice> {
+pub(crate) fn provider_device(event: &Event) -> Option<&ProviderDevice> {
     let contributes = matches!(
         event.body,
         Body::ReadingReceived(_)

@@ -120,7 +120,7 @@ impl Truth {
     }
 
     /// Drops latest readings that are not among the newest shapes of their path.
-    pub(super) fn keep_newest_shapes(&mut self) {
+    pub(crate) fn keep_newest_shapes(&mut self) {
         latest::keep_newest(&mut self.latest);
     }
 

@@ -10,9 +10,9 @@ use super::{Generation, GenerationError, Name, State};
 use crate::fold::FOLD_VERSION;
 
 const META: &str = include_str!("../../../migrations/projection/meta.sql");
-const TRUTH: &str = include_str!("../../../migrations/projection/truth.sql");
-const KEYS: &str = include_str!("../../../migrations/projection/keys.sql");
-const POLICIES: &str = include_str!("../../../migrations/projection/policies.sql");
+pub(crate) const TRUTH: &str = include_str!("../../../migrations/projection/truth.sql");
+pub(crate) const KEYS: &str = include_str!("../../../migrations/projection/keys.sql");
+pub(crate) const POLICIES: &str = include_str!("../../../migrations/projection/policies.sql");
 /// What schema `fleet` holds, in the order in which one needs the other.
 pub(super) const FLEET: [&str; 10] = [
     include_str!("../../../migrations/projection/functions.sql"),
@@ -89,6 +89,18 @@ pub(super) async fn create_within(
     name: &Name,
     state: State,
 ) -> Result<(), GenerationError> {
+    begin_within(connection, name, state).await?;
+    raw_sql(KEYS).execute(&mut *connection).await?;
+    raw_sql(POLICIES).execute(connection).await?;
+    Ok(())
+}
+
+/// Registers a generation and makes its tables, without keys and policies.
+pub(super) async fn begin_within(
+    connection: &mut PgConnection,
+    name: &Name,
+    state: State,
+) -> Result<(), GenerationError> {
     let inserted = sqlx::query(
         "
         INSERT INTO projection_meta.generations (generation, state, fold_version)
@@ -108,9 +120,7 @@ pub(super) async fn create_within(
         .execute(&mut *connection)
         .await?;
     pin(connection, name).await?;
-    raw_sql(TRUTH).execute(&mut *connection).await?;
-    raw_sql(KEYS).execute(&mut *connection).await?;
-    raw_sql(POLICIES).execute(connection).await?;
+    raw_sql(TRUTH).execute(connection).await?;
     Ok(())
 }
 
@@ -253,4 +263,25 @@ fn generation_of(row: &PgRow) -> Result<Generation, GenerationError> {
         partitions: row.try_get("partitions")?,
         created_at: row.try_get("created_at")?,
     })
+}
+
+/// The columns of each table that a script makes, in its words.
+#[cfg(test)]
+pub(crate) fn columns_of(
+    script: &'static str,
+) -> std::collections::BTreeMap<&'static str, Vec<&'static str>> {
+    let mut tables = std::collections::BTreeMap::new();
+    let mut lines = script.lines();
+    while let Some(line) = lines.next() {
+        let Some(table) = line
+            .strip_prefix("CREATE TABLE ")
+            .and_then(|rest| rest.strip_suffix(" ("))
+        else {
+            continue;
+        };
+        let columns = lines.by_ref().take_while(|line| !line.starts_with(')'));
+        let columns = columns.filter_map(|line| line.split_whitespace().next());
+        tables.insert(table, columns.filter(|word| *word != "--").collect());
+    }
+    tables
 }

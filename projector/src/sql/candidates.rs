@@ -31,6 +31,25 @@ pub(crate) struct Held {
     pub(crate) link: Option<Link>,
 }
 
+/// SQL: a [`Row`] of each provider device `p` of a source, narrowed down by the rest.
+macro_rules! held_of {
+    ($source:literal, $rest:literal) => {
+        concat!(
+            "SELECT p.id, p.organization, p.integration, p.known_by, p.external_id,
+                    p.name, p.name_at, p.name_sequence, p.name_id,
+                    p.first_name, p.first_name_recorded_at, p.first_name_id, p.bound_device,
+                    p.gone_at, p.gone_sequence, p.gone_id, p.seen_at, p.seen_sequence, p.seen_id,
+                    a.last_report_by, a.last_report_at, a.last_report_sequence, a.last_report_id,
+                    l.device, l.via
+               FROM ",
+            $source,
+            " LEFT JOIN activity a ON a.provider_device = p.id
+              LEFT JOIN links l ON l.provider_device = p.id ",
+            $rest
+        )
+    };
+}
+
 /// Reads provider devices with their links.
 pub(crate) async fn read(
     connection: &mut PgConnection,
@@ -42,14 +61,8 @@ pub(crate) async fn read(
     let of_integration = wanted.of_integration.iter();
     let organizations = pairs(&mut of_organization.map(|(of, name)| (of.0, name.to_string())));
     let integrations = pairs(&mut of_integration.map(|(of, name)| (of.0, name.to_string())));
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT p.id, p.organization, p.integration, p.known_by, p.external_id,
-                p.name, p.name_at, p.name_sequence, p.name_id,
-                p.first_name, p.first_name_recorded_at, p.first_name_id, p.bound_device,
-                p.gone_at, p.gone_sequence, p.gone_id, p.seen_at, p.seen_sequence, p.seen_id,
-                a.last_report_by, a.last_report_at, a.last_report_sequence, a.last_report_id,
-                l.device, l.via
-           FROM (
+    let rows: Vec<Row> = sqlx::query_as(held_of!(
+        "(
                 SELECT unnest($1::uuid[]) AS id
                  UNION
                 SELECT q.id FROM unnest($2::uuid[], $3::text[]) AS named (organization, name)
@@ -59,11 +72,9 @@ pub(crate) async fn read(
                   JOIN provider_devices q USING (integration, name)
                  UNION
                 SELECT linked.provider_device FROM links linked WHERE linked.device = ANY ($6::uuid[])
-                ) AS wanted
-           JOIN provider_devices p ON p.id = wanted.id
-           LEFT JOIN activity a ON a.provider_device = p.id
-           LEFT JOIN links l ON l.provider_device = p.id",
-    )
+                ) AS wanted JOIN provider_devices p ON p.id = wanted.id",
+        ""
+    ))
     .bind(wanted.keys.iter().copied().collect::<Vec<_>>())
     .bind(organizations.0)
     .bind(organizations.1)
@@ -72,6 +83,27 @@ pub(crate) async fn read(
     .bind(wanted.linked_to.iter().map(|device| device.0).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
+    all_held(rows)
+}
+
+/// Reads provider devices by id, with their links, beginning after one.
+pub(crate) async fn read_after(
+    connection: &mut PgConnection,
+    last: DeviceKey,
+    most: i64,
+) -> sqlx::Result<BTreeMap<DeviceKey, Held>> {
+    let rows: Vec<Row> = sqlx::query_as(held_of!(
+        "provider_devices p",
+        "WHERE p.id > $1 ORDER BY p.id LIMIT $2"
+    ))
+    .bind(last)
+    .bind(most)
+    .fetch_all(connection)
+    .await?;
+    all_held(rows)
+}
+
+fn all_held(rows: Vec<Row>) -> sqlx::Result<BTreeMap<DeviceKey, Held>> {
     let held = rows.into_iter().map(|row| Ok((row.id, row.held()?)));
     held.collect::<Result<_, BoxDynError>>()
         .map_err(sqlx::Error::Decode)
@@ -144,7 +176,7 @@ impl Row {
     }
 }
 
-fn provider_device(
+pub(super) fn provider_device(
     integration: Uuid,
     known_by: &str,
     external_id: &str,

@@ -20,3 +20,23 @@ pub(crate) async fn open(pool: &PgPool, generation: &str) -> sqlx::Result<PgConn
         .await?;
     Ok(connection)
 }
+
+/// Takes a connection for good that fills a generation which nobody else writes, as its owner.
+///
+/// Commits need not wait for the disk for the reason above. A statement may take as long as the largest index does;
+/// that nobody waits for it any more Postgres notices by itself.
+pub(crate) async fn open_to_load(pool: &PgPool, generation: &str) -> sqlx::Result<PgConnection> {
+    let mut connection = pool.acquire().await?.detach();
+    let settings = format!(
+        "SET ROLE fleetlog_projector; SET search_path = {generation}; SET timezone = 'UTC';
+         SET synchronous_commit = off; SET jit = off;
+         SET work_mem = '64MB'; SET maintenance_work_mem = '256MB';
+         SET lock_timeout = '60s'; SET statement_timeout = '12h';
+         SET idle_in_transaction_session_timeout = '15min';
+         SET client_connection_check_interval = '2s'"
+    );
+    sqlx::raw_sql(AssertSqlSafe(settings))
+        .execute(&mut connection)
+        .await?;
+    Ok(connection)
+}

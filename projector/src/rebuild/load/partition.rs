@@ -1,0 +1,119 @@
+//! One Kafka partition, loaded in one transaction: killed, nothing of it is there.
+
+use std::{collections::HashSet, sync::Arc};
+
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::mpsc;
+
+use super::{
+    folding::{Ended, Folded, Folding},
+    source::Source,
+};
+use crate::{
+    rebuild::{
+        Plan, Progress, RebuildError,
+        copy::{Into, Sheet, Sheets},
+    },
+    sql::{
+        history,
+        loading::{self, LoadedPartition},
+        session,
+    },
+};
+
+/// Full sheets that wait while another is written.
+const SHEETS_AHEAD: usize = 1;
+
+/// How a worker's memory is shared out, in sixteenths: rows that are folded get what these leave.
+const SCAN: usize = 2;
+const SHEETS: usize = 1;
+/// Sheets on their way: one that waits and one that is written, each a quarter of what may be open.
+const SENT: usize = 1;
+
+/// Folds a partition on a thread of its own and writes its rows as they come.
+pub(super) async fn load(plan: Arc<Plan>, progress: Progress, source: Source) -> Result<(), RebuildError> {
+    let mut connection = session::open_to_load(&plan.pool, &plan.generation).await?;
+    // Days are made beside the transaction, so that those of other partitions need not wait for it.
+    let mut days = Days {
+        connection: session::open_to_load(&plan.pool, &plan.generation).await?,
+        there: HashSet::new(),
+    };
+    let mut transaction = connection.begin().await?;
+    loading::lock_partition(&mut transaction, &plan.generation, source.partition).await?;
+    let loaded = loading::loaded(&mut transaction, &plan.generation).await?;
+    if loaded.iter().any(|loaded| loaded.partition == source.partition) {
+        // Whoever was killed had come further than it knew.
+        progress.add(source.n_offsets());
+        return Ok(());
+    }
+    let (out, mut sheets) = mpsc::channel(SHEETS_AHEAD);
+    let partition = source.partition;
+    let generation = plan.generation.clone();
+    let folding = tokio::task::spawn_blocking(move || fold(&plan, &progress, &source, out));
+    while let Some(sheet) = sheets.recv().await {
+        days.make(sheet.into).await?;
+        sheet.copy(&mut transaction).await?;
+    }
+    let folded = match folding.await {
+        Ok(Ok(folded)) => folded,
+        Ok(Err(Ended::Failed(error))) => return Err(error),
+        // Sheets are taken to the end.
+        Ok(Err(Ended::Gone)) => return Err(RebuildError::Stopped),
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => return Err(RebuildError::Stopped),
+        },
+    };
+    tracing::debug!(
+        partition,
+        n_events = folded.events,
+        n_spills = folded.spills,
+        "partition {partition} is folded"
+    );
+    loading::remember(&mut transaction, &generation, &remembered(partition, &folded)).await?;
+    Ok(transaction.commit().await?)
+}
+
+fn fold(
+    plan: &Plan,
+    progress: &Progress,
+    source: &Source,
+    out: mpsc::Sender<Sheet>,
+) -> Result<Folded, Ended> {
+    let sixteenth = plan.memory / plan.workers.max(1) / 16;
+    let sheets = Sheets::new(out, SHEETS * sixteenth);
+    let rows = (16 - SCAN - SHEETS - SENT) * sixteenth;
+    let mut folding = Folding::new(&plan.identity, rows, sheets, progress);
+    source.read(plan, SCAN * sixteenth, None, &mut folding)?;
+    folding.finish()
+}
+
+fn remembered(partition: i32, folded: &Folded) -> LoadedPartition {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let n_rows = folded.rows.iter();
+    LoadedPartition {
+        partition,
+        n_events: count(folded.events),
+        n_rows: n_rows
+            .map(|(table, n)| ((*table).to_owned(), count(*n)))
+            .collect(),
+    }
+}
+
+/// Days whose partitions are there.
+struct Days {
+    connection: PgConnection,
+    there: HashSet<Into>,
+}
+
+impl Days {
+    async fn make(&mut self, into: Into) -> sqlx::Result<()> {
+        if let Into::Day(history, day) = into
+            && !self.there.contains(&into)
+        {
+            history::make_day(&mut self.connection, history, day).await?;
+            self.there.insert(into);
+        }
+        Ok(())
+    }
+}
