@@ -7,7 +7,7 @@
 //! - `folding`: its events folded within a bound of memory, whose measure is `weight`
 //! - [`index`]: keys and indexes, equal keys joined; `again` folds whole devices anew where copies of one
 //!   event disagree about its time
-//! - [`derive`]: links and devices
+//! - [`derive`](mod@derive): links and devices
 
 mod folding;
 mod partition;

@@ -1,0 +1,244 @@
+//! Loading a generation from the log, beside a bare read of the same log and a bare COPY of the history rows it writes.
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use projector::{
+    generations,
+    rebuild::{Phase, Plan, Progress, load},
+};
+use rdkafka::{
+    ClientConfig,
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
+};
+use schema::{
+    Body, Event, EventId, ExternalId, Extra, Fields, IntegrationId, Micros, OrganizationId, Origin,
+    ProviderDevice, RawJson, Reading, ReadingReceived, Subject, Topic,
+};
+use sqlx::Connection as _;
+use stream::{LogConfig, LogIdentity, Position, Range, Scan, ScanOptions};
+use tests::Stack;
+use uuid::Uuid;
+
+use crate::{Line, ROUNDS};
+
+/// Devices that the events are of, each in its turn.
+const DEVICES: u32 = 100_000;
+/// Partitions of the log, as a fleet of this size would have.
+const PARTITIONS: i32 = 12;
+/// How much memory folded rows may take.
+const MEMORY: usize = 512 * 1024 * 1024;
+/// Time from one event to the next: five million of them fill three days.
+const STEP: Duration = Duration::from_millis(50);
+/// Rows of a bare COPY at a time.
+const ROWS: u32 = 100_000;
+
+/// Of so many events.
+pub(crate) async fn measure(stack: &Stack, events: u32) -> Vec<Line> {
+    let log = LogConfig {
+        prefix: format!("{}-rebuild", stack.log.prefix),
+        ..stack.log.clone()
+    };
+    let identity = stream::topics::create(&log, PARTITIONS).await.expect("a log");
+    append(&log, &identity, events);
+    let lines = measure_log(stack, &log, &identity, events).await;
+    stream::topics::delete(&log).await.expect("deleted");
+    lines
+}
+
+async fn measure_log(stack: &Stack, log: &LogConfig, identity: &LogIdentity, events: u32) -> Vec<Line> {
+    let mut lines = [
+        "bare COPY of the history rows",
+        "bare read of the same log",
+        "loaded, indexed and derived",
+        "  of which folded and copied",
+        "  of which indexed",
+        "  of which derived",
+    ]
+    .map(|name| Line {
+        name: name.to_owned(),
+        per_second: Vec::new(),
+    });
+    // What takes minutes is measured once.
+    let rounds = if events > 2_000_000 { 1 } else { ROUNDS };
+    for _ in 0..rounds {
+        let mut measured = vec![bare_copy(stack, events).await, bare_read(log, identity).await];
+        measured.extend(rebuild(stack, log, identity).await);
+        for (line, took) in lines.iter_mut().zip(measured) {
+            line.per_second.push(f64::from(events) / took.as_secs_f64());
+        }
+    }
+    lines.into()
+}
+
+/// Appends readings as fast as the broker takes them.
+fn append(log: &LogConfig, identity: &LogIdentity, events: u32) {
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", &log.brokers)
+        .set("partitioner", "murmur2_random")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "50")
+        .set("batch.size", "1000000")
+        .set("queue.buffering.max.messages", "200000")
+        .create()
+        .expect("a producer");
+    let topic = log.topic(Topic::Readings);
+    for number in 0..events {
+        let record = schema::encode(&reading(number), &identity.log_id).expect("an event");
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            });
+        let mut waiting = BaseRecord::to(&topic)
+            .key(&record.key)
+            .payload(&record.value)
+            .headers(headers);
+        while let Err((_, returned)) = producer.send(waiting) {
+            // The queue is full.
+            producer.poll(Duration::from_millis(10));
+            waiting = returned;
+        }
+    }
+    producer.flush(Duration::from_mins(5)).expect("all are appended");
+}
+
+fn reading(number: u32) -> Event {
+    let began = Micros::from_seconds_nanos(1_790_000_000, 0).expect("in range");
+    let device = ExternalId::new(&format!("dev-{}", number % DEVICES)).expect("an id");
+    let integration = IntegrationId(Uuid::from_u128(2));
+    let at = began.plus(STEP * number);
+    Event {
+        id: EventId::random(),
+        subject: Subject::ProviderDevice(ProviderDevice::by_id(integration, device)),
+        at,
+        sequence: 0,
+        recorded_at: at,
+        claimed_at: None,
+        receipt_timed: false,
+        organization: OrganizationId(Uuid::from_u128(1)),
+        integration: Some(integration),
+        origin: Origin::Push,
+        credential: None,
+        replayable: false,
+        traceparent: None,
+        source: "/bench".to_owned(),
+        extensions: std::collections::BTreeMap::default(),
+        body: Body::ReadingReceived(ReadingReceived {
+            path: "/sensor".to_owned(),
+            content_type: Some("application/json".to_owned()),
+            device_name: None,
+            readings: vec![Reading {
+                at: None,
+                claimed_at: None,
+                data: Some(RawJson::parse(&data(number)).expect("JSON")),
+                data_base64: None,
+            }],
+            extensions: Fields::default(),
+            extra: Extra::default(),
+        }),
+    }
+}
+
+/// About a hundred bytes.
+fn data(number: u32) -> String {
+    format!(
+        r#"{{"temp":21.5,"hum":48,"battery":87,"signal":-71,"n":{number},"state":"running","ok":true,"co2":417.25}}"#
+    )
+}
+
+async fn positions(log: &LogConfig, identity: &LogIdentity) -> (Vec<Position>, Vec<Position>) {
+    let topics = [Topic::Events, Topic::Readings];
+    let from = stream::beginnings(log, identity, &topics)
+        .await
+        .expect("the beginnings");
+    (
+        from,
+        stream::ends(log, identity, &topics).await.expect("the ends"),
+    )
+}
+
+async fn bare_read(log: &LogConfig, identity: &LogIdentity) -> Duration {
+    let (from, to) = positions(log, identity).await;
+    let begun = Instant::now();
+    let ranges = Range::between(&from, &to);
+    let mut scan = Scan::open(log, identity, &ranges, ScanOptions::default()).expect("a scan");
+    while scan.next_raw().await.expect("records").is_some() {}
+    begun.elapsed()
+}
+
+/// Copies as many history rows into a table of the same shape, without key.
+async fn bare_copy(stack: &Stack, events: u32) -> Duration {
+    let mut connection = stack.admin.acquire().await.expect("a connection");
+    let mut transaction = connection.begin().await.expect("a transaction");
+    sqlx::raw_sql("CREATE TABLE bare (LIKE gen_1.readings)")
+        .execute(&mut *transaction)
+        .await
+        .expect("a table");
+    let mut took = Duration::ZERO;
+    for first in (0..events).step_by(ROWS as usize) {
+        let mut rows = String::new();
+        for number in first..events.min(first + ROWS) {
+            let (device, id) = (
+                Uuid::from_u128(u128::from(number % DEVICES) << 64),
+                Uuid::new_v4(),
+            );
+            let at = reading(number).at;
+            writeln!(
+                rows,
+                "{device}\t{device}\t/sensor\t{at}\t0\t{id}\t{at}\tapplication/json\t{}\t\\N\t\\N\t\\N\t\\N",
+                data(number)
+            )
+            .expect("a string grows");
+        }
+        let begun = Instant::now();
+        let mut copy = transaction
+            .copy_in_raw("COPY bare FROM STDIN")
+            .await
+            .expect("COPY begins");
+        copy.send(rows.into_bytes()).await.expect("rows are sent");
+        copy.finish().await.expect("rows are taken");
+        took += begun.elapsed();
+    }
+    transaction.rollback().await.expect("rolled back");
+    took
+}
+
+/// Loads everything; how long that took, and its phases.
+async fn rebuild(stack: &Stack, log: &LogConfig, identity: &LogIdentity) -> [Duration; 4] {
+    let pool = stack.pool_as("projector");
+    let generation = generations::begin_building(&pool).await.expect("a generation");
+    let (from, to) = positions(log, identity).await;
+    let plan = Plan {
+        log: log.clone(),
+        identity: identity.clone(),
+        pool,
+        generation,
+        from,
+        to,
+        memory: MEMORY,
+        workers: 2,
+        stop: service::CancellationToken::new(),
+    };
+    let progress = Progress::default();
+    let begun = Instant::now();
+    load(&plan, &progress).await.expect("loaded");
+    let all = begun.elapsed();
+    let took = progress.took();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "DROP SCHEMA {0} CASCADE; DELETE FROM projection_meta.generations WHERE generation = '{0}'",
+        plan.generation
+    )))
+    .execute(&stack.admin)
+    .await
+    .expect("dropped");
+    let phase = |phase: Phase| took.get(&phase).copied().unwrap_or_default();
+    [all, phase(Phase::Load), phase(Phase::Index), phase(Phase::Derive)]
+}
