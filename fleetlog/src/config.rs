@@ -104,6 +104,37 @@ impl OwnerDatabase {
     }
 }
 
+/// The database as whoever may act as the projector sees it.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "PostgreSQL")]
+pub(crate) struct ProjectorDatabase {
+    /// The database, as role fleetlog_projector or as whoever may act as it
+    #[arg(
+        long,
+        env = "FLEETLOG_PROJECTOR_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    projector_database_url: SecretString,
+}
+
+impl ProjectorDatabase {
+    /// Connects when it is first used, and acts as the projector: what is made belongs to it.
+    pub(crate) fn pool(&self, connections: u32) -> Result<PgPool, Failure> {
+        let (options, connect) = pool_options(&self.projector_database_url, "fleetlog rebuild", connections)?;
+        let options = options.after_connect(|connection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql(ACT_AS_PROJECTOR).execute(connection).await?;
+                Ok(())
+            })
+        });
+        Ok(options.connect_lazy_with(connect))
+    }
+}
+
+/// A server that works for a process that was killed notices within a few seconds, and gives up what it holds.
+const ACT_AS_PROJECTOR: &str = "SET ROLE fleetlog_projector; SET client_connection_check_interval = '2s'";
+
 /// The database as somebody who may only read sees it.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "PostgreSQL")]
@@ -123,6 +154,15 @@ impl ReaderDatabase {
 /// A pool that connects when it is first used, so that a process can start, and say what it waits for, while
 /// PostgreSQL is down.
 pub(crate) fn pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, Failure> {
+    let (options, connect) = pool_options(url, name, connections)?;
+    Ok(options.connect_lazy_with(connect))
+}
+
+fn pool_options(
+    url: &SecretString,
+    name: &str,
+    connections: u32,
+) -> Result<(PgPoolOptions, PgConnectOptions), Failure> {
     let options: PgConnectOptions = url
         .expose_secret()
         .parse()
@@ -130,10 +170,10 @@ pub(crate) fn pool(url: &SecretString, name: &str, connections: u32) -> Result<P
         .map_err(|_: sqlx::Error| {
             Failure::usage("the database URL is malformed: postgres://USER:PASSWORD@HOST/DATABASE")
         })?;
-    Ok(PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options.application_name(name)))
+        .acquire_timeout(ACQUIRE_TIMEOUT);
+    Ok((pool, options.application_name(name)))
 }
 
 /// The keys that seal credentials at rest.

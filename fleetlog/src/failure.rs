@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::anyhow;
 use control::ControlError;
-use projector::generations::GenerationError;
+use projector::{ProjectorError, generations::GenerationError, rebuild::RebuildError};
 use stream::{AppendError, KafkaFault, ReadError, topics::TopicsError};
 
 /// Why a command came to nothing. The variants are the exit codes.
@@ -111,6 +111,50 @@ impl From<GenerationError> for Failure {
             GenerationError::NoneActive => Self::Unavailable(error.into()),
             GenerationError::Unreadable { .. } => Self::Failed(error.into()),
             GenerationError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<RebuildError> for Failure {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Stopped
+            | RebuildError::Busy
+            | RebuildError::TooSlow(_)
+            | RebuildError::NotCaughtUp
+            | RebuildError::LiveBehind { .. } => Self::Unavailable(error.into()),
+            RebuildError::Backwards { .. }
+            | RebuildError::IsActive(_)
+            | RebuildError::NothingToPromote
+            | RebuildError::NotProved(_)
+            | RebuildError::NotAccepted { .. }
+            | RebuildError::NothingToRollBackTo
+            | RebuildError::OtherRules { .. }
+            | RebuildError::BeginningGone(_)
+            | RebuildError::OtherLog { .. } => Self::Refused(error.into()),
+            RebuildError::NoSuchDevice(_) => Self::NotFound(error.into()),
+            RebuildError::Unfoldable { .. } => Self::Failed(error.into()),
+            RebuildError::Projector(error) => error.into(),
+            RebuildError::Generation(error) => error.into(),
+            RebuildError::Topics(error) => error.into(),
+            RebuildError::Read(error) => error.into(),
+            RebuildError::Kafka(error) => error.into(),
+            RebuildError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ProjectorError> for Failure {
+    fn from(error: ProjectorError) -> Self {
+        match error {
+            ProjectorError::FoldVersion { .. } | ProjectorError::OtherLog { .. } => {
+                Self::Refused(error.into())
+            }
+            ProjectorError::Repeated(_) => Self::Unavailable(error.into()),
+            ProjectorError::Generation(error) => error.into(),
+            ProjectorError::Topics(error) => error.into(),
+            ProjectorError::Read(error) => error.into(),
+            ProjectorError::Database(error) => error.into(),
         }
     }
 }

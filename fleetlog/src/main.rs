@@ -24,6 +24,10 @@ mod run;
 mod migrate;
 mod topics;
 
+mod generations;
+mod rebuild;
+mod watch;
+
 mod audit;
 mod credential;
 mod integration;
@@ -83,6 +87,9 @@ enum Command {
     Device(device::Device),
     #[command(subcommand)]
     Events(events::Events),
+    Rebuild(Box<rebuild::Rebuild>),
+    #[command(subcommand)]
+    Generations(generations::Generations),
     Health(health::Health),
     Simulate(simulate::Simulate),
     Send(send::Send),
@@ -102,6 +109,8 @@ impl Command {
             Self::SealingKey(command) => command.run().await,
             Self::Device(command) => command.run().await,
             Self::Events(command) => command.run().await,
+            Self::Rebuild(command) => command.run().await,
+            Self::Generations(command) => command.run().await,
             Self::Health(command) => command.run().await,
             Self::Simulate(command) => command.run().await,
             Self::Send(command) => command.run().await,

@@ -72,7 +72,17 @@ impl Migrate {
                 let_log_in(&pool, role, password).await?;
             }
         }
-        output::line(format!("migrated; readers see {}", active.generation))
+        output::line(format!("migrated; readers see {}", active.generation))?;
+        if active.fold_version != projector::FOLD_VERSION {
+            output::line(format!(
+                "{} was filled by version {} of the fold, and this is version {}: it can be read as before, and \
+                 projectors of this version will not write it. A rebuild is due: `fleetlog rebuild`",
+                active.generation,
+                active.fold_version,
+                projector::FOLD_VERSION
+            ))?;
+        }
+        Ok(())
     }
 }
 

@@ -111,7 +111,7 @@ impl ProjectorArgs {
 }
 
 /// Host and process, for people.
-fn owner() -> String {
+pub(crate) fn owner() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     let host = if host.is_empty() { "unknown" } else { host };

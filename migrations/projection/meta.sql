@@ -13,6 +13,9 @@ CREATE TABLE IF NOT EXISTS projection_meta.generations (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS generations_one_active
     ON projection_meta.generations ((true)) WHERE state = 'active';
+-- Since when it is in its state.
+ALTER TABLE projection_meta.generations
+    ADD COLUMN IF NOT EXISTS changed_at timestamptz NOT NULL DEFAULT now();
 
 -- The next offset to fold. Advanced by compare-and-set, first in the transaction that writes the rows.
 CREATE TABLE IF NOT EXISTS projection_meta.offsets (
@@ -36,6 +39,21 @@ CREATE TABLE IF NOT EXISTS projection_meta.loaded (
     PRIMARY KEY (generation, partition)
 );
 
+-- What a rebuild remembers of the generation that it fills, so that another run goes on where it was stopped or killed.
+-- A generation in state `building` without a row here is what was left by one that was killed before it had begun.
+CREATE TABLE IF NOT EXISTS projection_meta.rebuilds (
+    generation   text        PRIMARY KEY REFERENCES projection_meta.generations ON DELETE CASCADE,
+    owner        text        NOT NULL, -- for people: host and process that were last at work on it
+    phase        text        NOT NULL,
+    from_offsets jsonb       NOT NULL, -- {"topic/partition": offset}: the first that is read
+    to_offsets   jsonb       NOT NULL, -- the same: the one after the last that is loaded
+    loaded       jsonb,                -- what loading came to, once that has ended
+    proof        jsonb,                -- what the newest comparison with the live generation came to
+    difference   text,                 -- the digest by which that difference can be accepted; null if there is none
+    began_at     timestamptz NOT NULL DEFAULT now(),
+    updated_at   timestamptz NOT NULL DEFAULT now()
+);
+
 -- For operators: what is folded how far. Nothing here belongs to an organization, so `fleetlog_api` sees none of it.
 GRANT USAGE ON SCHEMA projection_meta TO fleetlog_operator;
-GRANT SELECT ON projection_meta.generations, projection_meta.offsets TO fleetlog_operator;
+GRANT SELECT ON projection_meta.generations, projection_meta.offsets, projection_meta.rebuilds TO fleetlog_operator;

@@ -10,8 +10,8 @@ pub enum ProjectorError {
     Generation(#[from] GenerationError),
     /// The generation was filled by other rules.
     #[error(
-        "generation {generation} was filled by version {held} of the fold, and this is version {own}: run the \
-         version that filled it, or rebuild"
+        "generation {generation} was filled by version {held} of the fold, and this is version {own}: \
+         `fleetlog rebuild` fills and promotes one by version {own}; until then run the version that filled it"
     )]
     FoldVersion {
         /// The active generation.

@@ -10,17 +10,21 @@
 
 mod ddl;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use strum::{EnumString, IntoStaticStr};
 use time::OffsetDateTime;
 
-use crate::fold::FOLD_VERSION;
+use crate::{
+    fold::FOLD_VERSION,
+    rebuild::{RebuildError, Turn},
+    sql::rebuilds,
+};
 pub(crate) use ddl::{KEYS, POLICIES};
 #[cfg(test)]
 pub(crate) use ddl::{TRUTH, columns_of};
 use ddl::{
     act_as_projector, activate_within, begin, begin_within, create_within, install_within, replace_views,
-    select_generations,
+    select_generations, set_lock_timeout, take_turn,
 };
 
 /// How often the views are tried to be replaced while readers hold them. Each time waits up to five seconds, so that
@@ -60,8 +64,8 @@ pub enum GenerationError {
 
 impl GenerationError {
     /// Whether it was only that readers held the views: a lock was waited for too long, or in a circle.
-    fn is_lost_race(&self) -> bool {
-        matches!(self.code().as_deref(), Some("55P03" | "40P01"))
+    pub(crate) fn is_lost_race(&self) -> bool {
+        matches!(self.code().as_deref(), Some("55P03" | "40P01" | "57014"))
     }
 
     /// Whether the views of now cannot take the place of those before: a column went or changed its type.
@@ -109,6 +113,8 @@ pub struct Generation {
     pub partitions: Option<i32>,
     /// When it was made.
     pub created_at: OffsetDateTime,
+    /// Since when it is in its state.
+    pub changed_at: OffsetDateTime,
 }
 
 /// The generation that readers see.
@@ -130,6 +136,38 @@ pub async fn install(pool: &PgPool) -> Result<(), GenerationError> {
     let mut turn = begin(pool).await?;
     install_within(&mut turn).await?;
     Ok(turn.commit().await?)
+}
+
+/// Nobody else changes generations until this transaction ends, and what is made in it belongs to their owner.
+pub(crate) async fn exclude_others(connection: &mut PgConnection) -> Result<(), GenerationError> {
+    take_turn(connection).await?;
+    act_as_projector(connection).await
+}
+
+/// Whoever queues behind this transaction does not wait longer than this for a lock that it waits for.
+pub(crate) async fn wait_briefly(connection: &mut PgConnection) -> Result<(), GenerationError> {
+    set_lock_timeout(connection).await
+}
+
+/// Makes sure that readers see this generation until the transaction ends.
+pub(crate) async fn expect_active(
+    connection: &mut PgConnection,
+    generation: &str,
+) -> Result<(), GenerationError> {
+    let active = name_of_active(connection).await?;
+    if active.as_deref() == Some(generation) {
+        Ok(())
+    } else {
+        Err(GenerationError::NoSuchGeneration(generation.to_owned()))
+    }
+}
+
+/// Lets readers see this generation from the end of the transaction on.
+pub(crate) async fn turn_over(
+    connection: &mut PgConnection,
+    generation: &str,
+) -> Result<(), GenerationError> {
+    activate_within(connection, &Name::new(generation)?).await
 }
 
 /// Makes an empty generation, with its tables, grants and policies, to be filled by this version's fold. One that is
@@ -165,6 +203,23 @@ pub async fn begin_building(pool: &PgPool) -> Result<String, GenerationError> {
     Ok(name.to_string())
 }
 
+/// Throws a generation away that readers do not see. Killed half-way it is left as one that is being built, which
+/// removing it again finishes.
+pub(crate) async fn remove(turn: &mut Turn, generation: &str) -> Result<(), RebuildError> {
+    let name = Name::new(generation)?;
+    let mut transaction = turn.begin().await?;
+    if let Some(dependants) = ddl::dependants(&mut transaction, &name).await? {
+        return Err(GenerationError::BuiltOn(dependants).into());
+    }
+    rebuilds::abandon(&mut transaction, generation).await?;
+    transaction.commit().await?;
+    // A transaction that dropped years of days would hold more locks than there are.
+    while ddl::drop_some_days(turn.connection(), &name).await? {}
+    let mut transaction = turn.begin().await?;
+    ddl::drop_rest(&mut transaction, &name).await?;
+    Ok(transaction.commit().await?)
+}
+
 /// Lets readers see this generation: replaces the views of `fleet` in one transaction. The one they saw until now is
 /// kept, retired.
 pub async fn activate(pool: &PgPool, generation: &str) -> Result<(), GenerationError> {
@@ -190,6 +245,13 @@ pub async fn active(pool: &PgPool) -> Result<Active, GenerationError> {
         .find(|one| one.state == State::Active)
         .map(Active::from)
         .ok_or(GenerationError::NoneActive)
+}
+
+/// The name of the generation that readers see.
+pub(crate) async fn name_of_active(connection: &mut PgConnection) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT generation FROM projection_meta.generations WHERE state = 'active'")
+        .fetch_optional(connection)
+        .await
 }
 
 /// All generations, by number.

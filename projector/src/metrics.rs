@@ -32,6 +32,8 @@ pub enum Metric {
     FleetlogProjectorFencedTotal,
     /// Counter. Batches in which links were derived again.
     FleetlogProjectorLinkingsTotal,
+    /// Counter. Times that this projector went on with another generation, since that was promoted.
+    FleetlogProjectorGenerationSwitchesTotal,
 }
 
 impl Metric {
@@ -56,6 +58,7 @@ impl Metric {
             Self::FleetlogProjectorRetriesTotal => "Transactions that were tried again",
             Self::FleetlogProjectorFencedTotal => "Transactions that failed since another owned a partition",
             Self::FleetlogProjectorLinkingsTotal => "Batches in which links were derived again",
+            Self::FleetlogProjectorGenerationSwitchesTotal => "Times another generation was gone on with",
         }
     }
 
@@ -89,6 +92,7 @@ pub(crate) fn describe() {
         }
     }
     metrics::counter!(Metric::FleetlogProjectorFencedTotal.name()).increment(0);
+    metrics::counter!(Metric::FleetlogProjectorGenerationSwitchesTotal.name()).increment(0);
     for reason in ["lost_race", "unavailable"] {
         metrics::counter!(Metric::FleetlogProjectorRetriesTotal.name(), "reason" => reason).increment(0);
     }

@@ -11,9 +11,20 @@ use crate::{metrics::Metric, sql::offsets::Place};
 #[derive(Debug, Default)]
 pub(crate) struct Ownership {
     places: BTreeMap<(Topic, i32), Place>,
-    halted: BTreeMap<(Topic, i32), String>,
+    halted: BTreeMap<(Topic, i32), Halt>,
     /// Partitions that were found to be another's, though nobody had said so.
     n_lost: usize,
+}
+
+/// Why a partition stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Halt {
+    /// Where.
+    pub(crate) position: Position,
+    /// What is wrong with the record there.
+    pub(crate) reason: String,
+    /// The same for people, with what can be done.
+    pub(crate) why: String,
 }
 
 /// What comparing with Postgres showed, after a transaction had failed whole.
@@ -120,19 +131,15 @@ impl Ownership {
     }
 
     /// A partition stands still.
-    pub(crate) fn halt(&mut self, position: Position, why: String) {
-        gauge(
-            Metric::FleetlogProjectorHalted,
-            position.topic,
-            position.partition,
-            1,
-        );
-        self.halted.insert((position.topic, position.partition), why);
+    pub(crate) fn halt(&mut self, halt: Halt) {
+        let Position { topic, partition, .. } = halt.position;
+        gauge(Metric::FleetlogProjectorHalted, topic, partition, 1);
+        self.halted.insert((topic, partition), halt);
     }
 
     /// Why partitions stand still.
-    pub(crate) fn halts(&self) -> impl Iterator<Item = &str> {
-        self.halted.values().map(String::as_str)
+    pub(crate) fn halts(&self) -> impl Iterator<Item = &Halt> {
+        self.halted.values()
     }
 
     /// Shows how far each partition is behind, given where it ends.
@@ -207,7 +214,11 @@ mod tests {
         assert!(owned.place_of(at(0, 4)).is_none(), "folded before");
         assert!(owned.place_of(at(0, 5)).is_some());
         assert!(owned.place_of(at(1, 5)).is_none(), "another's");
-        owned.halt(at(0, 5), "poison".to_owned());
+        owned.halt(Halt {
+            position: at(0, 5),
+            reason: "poison".to_owned(),
+            why: String::new(),
+        });
         assert!(owned.place_of(at(0, 6)).is_none(), "it stands still");
     }
 

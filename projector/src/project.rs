@@ -12,14 +12,18 @@ use crate::{
     Config, ProjectorError,
     attempt::Attempt,
     commit::{Days, Outcome, Plain, Target, commit, make_days},
+    generations,
     metrics::Metric,
-    ownership::{Ownership, Reconciled},
+    ownership::{Halt, Ownership, Reconciled},
     pause::Pause,
     sql::{Verdict, offsets, session, verdict},
 };
 
 /// How often a lost race is repeated before something else must be wrong.
 const MAX_REPEATS: u32 = 50;
+
+/// How long Postgres may take to say which generation readers see.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Writes batches, whatever it takes.
 pub(crate) struct Projection {
@@ -73,6 +77,38 @@ impl Projection {
             days: Days::default(),
             owned: Ownership::default(),
         }
+    }
+
+    /// The generation that is written.
+    pub(crate) fn generation(&self) -> &str {
+        &self.target.generation
+    }
+
+    /// The generation that readers see, if Postgres says so at once.
+    pub(crate) async fn active(&mut self) -> Option<String> {
+        let ask = async {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => session::open(&self.pool, &self.target.generation).await?,
+            };
+            let name = generations::name_of_active(&mut connection).await?;
+            Ok::<_, sqlx::Error>((connection, name))
+        };
+        // A connection that was given up in the middle of an answer is not used again. That Postgres is away is said
+        // by whoever writes.
+        let (connection, name) = tokio::time::timeout(ASK_WITHIN, ask).await.ok()?.ok()?;
+        self.connection = Some(connection);
+        name
+    }
+
+    /// Goes on with another generation. Owns nothing of it yet.
+    pub(crate) fn turn_to(&mut self, generation: String) {
+        self.owned.clear();
+        self.plain.forget_all();
+        self.days = Days::default();
+        // It is pinned to the generation before.
+        self.connection = None;
+        self.target.generation = generation;
     }
 
     /// Binds the generation to the log; refuses if it is another's.
@@ -149,6 +185,36 @@ impl Projection {
         }
         self.halt_undecodable(records);
         Ok(Done::Written)
+    }
+
+    /// Says that everything up to these positions is folded, where no record is left before them. `false` if another
+    /// has become the owner.
+    pub(crate) async fn skip_to(&mut self, ends: &[Position]) -> Result<bool, ProjectorError> {
+        let places: Vec<_> = ends
+            .iter()
+            .filter_map(|end| Some((self.owned.place_of(*end)?, end.offset)))
+            .filter(|(place, end)| place.next < *end)
+            .collect();
+        if places.is_empty() {
+            return Ok(true);
+        }
+        let mut pause = Pause::new(&self.config);
+        loop {
+            let Some(mut connection) = self.connected(&mut pause).await? else {
+                return Ok(false);
+            };
+            let Target { generation, log } = &self.target;
+            match offsets::advance(&mut connection, generation, log, &places).await {
+                Ok(advanced) => {
+                    self.connection = Some(connection);
+                    if advanced {
+                        self.owned.advanced(&places);
+                    }
+                    return Ok(advanced);
+                }
+                Err(error) => self.wait_or_end(error, &mut pause).await?,
+            }
+        }
     }
 
     /// Tries until it is written, or never will be.
@@ -306,6 +372,10 @@ impl Projection {
             topic = position.topic.suffix(), partition = position.partition, offset = position.offset,
             event.id = %id, reason, "{why}"
         );
-        self.owned.halt(position, why);
+        self.owned.halt(Halt {
+            position,
+            reason: reason.to_owned(),
+            why,
+        });
     }
 }

@@ -24,10 +24,14 @@ const TOPICS: [Topic; 2] = [Topic::Events, Topic::Readings];
 /// How often health and lag are shown.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Every how many reports it is looked whether readers see another generation.
+const REPORTS_PER_LOOK: u32 = 2;
+
 /// If partitions turn out to be another's and the group does not tell within this, the group is joined anew.
 const PATIENCE_WITH_LOSS: Duration = Duration::from_secs(15);
 
-/// Projects the log into the active generation until `shutdown` is cancelled.
+/// Projects the log into the active generation until `shutdown` is cancelled. When another is promoted, it goes on with
+/// that one.
 ///
 /// Several may run at once: they share the partitions. While Postgres or Kafka is away it waits, and says so in
 /// `health`. Told to stop, it writes what is in flight and leaves the group.
@@ -81,7 +85,13 @@ async fn work(
         generation,
         log: identity.clone(),
     };
-    let mut projection = Projection::new(config.clone(), pool, health.clone(), shutdown.clone(), target);
+    let mut projection = Projection::new(
+        config.clone(),
+        pool.clone(),
+        health.clone(),
+        shutdown.clone(),
+        target,
+    );
     if projection.bind_log().await? == Done::Stopped {
         return Ok(());
     }
@@ -91,7 +101,9 @@ async fn work(
             config: &config,
             reader,
             projection: &mut projection,
+            pool: &pool,
             health: &health,
+            assigned: Vec::new(),
             lost_at: None,
         };
         let ended = consumer.consume(&shutdown).await;
@@ -117,7 +129,10 @@ struct Consumer<'a> {
     config: &'a Config,
     reader: Reader,
     projection: &'a mut Projection,
+    pool: &'a PgPool,
     health: &'a Health,
+    /// Partitions that the group says are ours.
+    assigned: Vec<i32>,
     /// Since when partitions are known to be another's that the group says are ours.
     lost_at: Option<Instant>,
 }
@@ -128,12 +143,17 @@ impl Consumer<'_> {
             .set("partitions", Check::failing("waiting to be assigned partitions"));
         let mut report = interval(REPORT_INTERVAL);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut n_reports = 0_u32;
         loop {
             let delivery = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(Ended::Stopped),
                 _ = report.tick() => {
                     self.report();
+                    n_reports = n_reports.wrapping_add(1);
+                    if n_reports.is_multiple_of(REPORTS_PER_LOOK) && self.turn_over(shutdown).await? == Done::Stopped {
+                        return Ok(Ended::Stopped);
+                    }
                     if self.lost_at.is_some_and(|at| at.elapsed() > PATIENCE_WITH_LOSS) {
                         return Ok(Ended::Left);
                     }
@@ -146,6 +166,12 @@ impl Consumer<'_> {
                 Done::SetBack => return Ok(Ended::Left),
                 Done::Stopped => return Ok(Ended::Stopped),
             }
+            if self.projection.owned.n_lost() > 0
+                && self.lost_at.is_none()
+                && self.turn_over(shutdown).await? == Done::Stopped
+            {
+                return Ok(Ended::Stopped);
+            }
             if self.projection.owned.n_lost() == 0 {
                 self.lost_at = None;
             } else {
@@ -154,23 +180,57 @@ impl Consumer<'_> {
         }
     }
 
+    /// Goes on with the generation that readers see, if that is another than the one that is written. Whoever
+    /// promotes takes the partitions of the one before away, so that nothing is written to it in between.
+    async fn turn_over(&mut self, shutdown: &CancellationToken) -> Result<Done, ProjectorError> {
+        let before = self.projection.generation().to_owned();
+        let active = self.projection.active().await;
+        if active.is_none_or(|active| active == before) {
+            return Ok(Done::Written);
+        }
+        let Some(generation) = active_generation(self.config, self.pool, self.health, shutdown).await? else {
+            return Ok(Done::Stopped);
+        };
+        tracing::info!(
+            generation,
+            held.generation = before,
+            "{generation} is what readers see now, going on with it instead of {before}"
+        );
+        ::metrics::counter!(Metric::FleetlogProjectorGenerationSwitchesTotal.name()).increment(1);
+        self.projection.turn_to(generation);
+        self.lost_at = None;
+        let done = self.projection.bind_log().await?;
+        if done == Done::Written && !self.assigned.is_empty() {
+            return self.own().await;
+        }
+        Ok(done)
+    }
+
+    /// Becomes the owner of what is assigned, and reads it from where it is folded to.
+    async fn own(&mut self) -> Result<Done, ProjectorError> {
+        let partitions = &self.assigned;
+        let places: Vec<_> = TOPICS
+            .into_iter()
+            .flat_map(|topic| partitions.iter().map(move |partition| (topic, *partition)))
+            .collect();
+        let done = self.projection.take_over(&places).await?;
+        if done == Done::Written {
+            self.reader.start_at(&self.projection.owned.positions())?;
+            tracing::info!(?partitions, "owns partitions {partitions:?}");
+            self.report();
+        }
+        Ok(done)
+    }
+
     async fn take(&mut self, delivery: Delivery) -> Result<Done, ProjectorError> {
         match delivery {
             Delivery::Assigned(partitions) => {
-                let places: Vec<_> = TOPICS
-                    .into_iter()
-                    .flat_map(|topic| partitions.iter().map(move |partition| (topic, *partition)))
-                    .collect();
-                let done = self.projection.take_over(&places).await?;
-                if done == Done::Written {
-                    self.reader.start_at(&self.projection.owned.positions())?;
-                    tracing::info!(?partitions, "owns partitions {partitions:?}");
-                    self.report();
-                }
-                Ok(done)
+                self.assigned = partitions;
+                self.own().await
             }
             Delivery::Revoked(partitions) => {
                 tracing::info!(?partitions, "gives up partitions {partitions:?}");
+                self.assigned.clear();
                 self.projection.owned.clear();
                 self.health
                     .set("partitions", Check::failing("waiting to be assigned partitions"));
@@ -197,7 +257,7 @@ impl Consumer<'_> {
         if lag == 0 {
             ::metrics::gauge!(Metric::FleetlogProjectorOldestEventAgeSeconds.name()).set(0.0);
         }
-        let halts: Vec<&str> = owned.halts().collect();
+        let halts: Vec<&str> = owned.halts().map(|halt| halt.why.as_str()).collect();
         let partitions = if !halts.is_empty() {
             Check::failing(halts.join("; "))
         } else if self.lost_at.is_some() {

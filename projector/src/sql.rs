@@ -6,6 +6,7 @@
 pub(crate) mod activity;
 pub(crate) mod again;
 pub(crate) mod candidates;
+pub(crate) mod compare;
 pub(crate) mod derive;
 pub(crate) mod edits;
 pub(crate) mod facts;
@@ -20,7 +21,9 @@ pub(crate) mod loading;
 pub(crate) mod lowered;
 pub(crate) mod offsets;
 pub(crate) mod provider_devices;
+pub(crate) mod rebuilds;
 pub(crate) mod session;
+pub(crate) mod truth_tables;
 pub(crate) mod value;
 mod verdict;
 

@@ -8,7 +8,7 @@ use tests::{Expected, Integration, Role, Stack, eventually, eventually_within, o
 use crate::door::known;
 
 /// Partitions of both event topics together.
-const PARTITIONS: usize = 6;
+pub(crate) const PARTITIONS: usize = 6;
 
 /// Sends believable traffic through every scheme until it is done.
 pub(crate) async fn simulate(stack: &Stack, door: &Role, devices: u32, rate: u32, duration: &str) {
@@ -77,11 +77,16 @@ fn target(integration: &Integration, scheme: &str) -> Value {
 
 /// Waits until the rows are exactly what the log says, by a fold of the tests' own.
 pub(crate) async fn rows_equal_the_log(stack: &Stack) {
+    rows_of_generation_equal_the_log(stack, "gen_1").await;
+}
+
+/// The same for a generation that may not be the first.
+pub(crate) async fn rows_of_generation_equal_the_log(stack: &Stack, generation: &str) {
     let log = read_log(&stack.log).await;
     assert!(log.len() > 50, "there is something to compare: {}", log.len());
     let expected = Expected::of(&log);
     eventually_within(Duration::from_secs(90), "the rows equal the log", || async {
-        expected.differences(&Expected::rows(&stack.admin, "gen_1").await)
+        expected.differences(&Expected::rows(&stack.admin, generation).await)
     })
     .await;
 }
@@ -122,7 +127,7 @@ fn a_projector_killed_in_mid_stream_doubles_nothing_and_loses_nothing() {
 }
 
 /// How many partitions, of both topics together, a projector owns.
-async fn owned(role: &Role) -> usize {
+pub(crate) async fn owned(role: &Role) -> usize {
     let samples = role.metric("fleetlog_projector_owner_epoch{").await;
     samples.iter().filter(|sample| !sample.ends_with(" 0")).count()
 }

@@ -144,6 +144,25 @@ pub async fn alter_topic(log: &LogConfig, topic: Topic, setting: &str, value: &s
     assert!(outcome.iter().all(Result::is_ok), "{outcome:?}");
 }
 
+/// Deletes the records of a partition before an offset, as retention does.
+pub async fn delete_records(log: &LogConfig, topic: Topic, partition: i32, before: i64) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &log.brokers)
+        .create()
+        .expect("a client");
+    let mut offsets = TopicPartitionList::new();
+    offsets
+        .add_partition_offset(&topic.name(&log.prefix), partition, Offset::Offset(before))
+        .expect("an offset");
+    let outcome = admin
+        .delete_records(&offsets, &AdminOptions::new())
+        .await
+        .expect("the broker answers");
+    for element in outcome.elements() {
+        element.error().expect("the records are deleted");
+    }
+}
+
 /// A proxy in front of the broker's listener that is advertised under the proxy's own address, and that address.
 ///
 /// Waits while the tests of another checkout have it.

@@ -13,8 +13,8 @@ mod senders;
 mod stack;
 
 pub use eventually::{eventually, eventually_within};
-pub use kafka::{Raw, alter_topic, kafka_proxy, produce, read_log, read_raw};
-pub use process::Role;
+pub use kafka::{Raw, alter_topic, delete_records, kafka_proxy, produce, read_log, read_raw};
+pub use process::{Command, Role};
 pub use proxy::Proxy;
 pub use reference::Expected;
 pub use senders::{Answer, Delivery, hmac_hex, now_seconds};

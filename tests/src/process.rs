@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{self, Child, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -38,7 +38,7 @@ impl Role {
     pub(crate) async fn start(args: &[&str], environment: &[(String, String)], log: &Path) -> Self {
         let port = free_port();
         let output = File::create(log).expect("the log file can be made");
-        let child = Command::new(binary())
+        let child = process::Command::new(binary())
             .args(args)
             .env_clear()
             .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -108,11 +108,7 @@ impl Role {
 
     /// Sends a signal by name, e.g. `TERM`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} can be sent");
+        signal(&self.child, name);
     }
 
     /// SIGTERM, then waits for the end.
@@ -151,6 +147,69 @@ impl Drop for Role {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A command under way. Killed when dropped.
+pub struct Command {
+    child: Child,
+    errors: PathBuf,
+}
+
+impl Command {
+    /// Starts `fleetlog ARGS…` with this environment; its output is not kept, its errors are.
+    pub(crate) fn start(args: &[&str], environment: &[(String, String)], errors: &Path) -> Self {
+        let child = process::Command::new(binary())
+            .args(args)
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .env("RUST_BACKTRACE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(errors).expect("the file can be made"))
+            .spawn()
+            .expect("the binary starts");
+        Self {
+            child,
+            errors: errors.to_owned(),
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process ends");
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
+    }
+
+    /// Its exit code, once it has ended; -1 if a signal ended it.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().expect("the child can be asked");
+        status.map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// What it has written to stderr so far.
+    pub fn errors(&self) -> String {
+        std::fs::read_to_string(&self.errors).unwrap_or_default()
+    }
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = process::Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(child.id().to_string())
+        .status();
+    assert!(sent.is_ok_and(|status| status.success()), "SIG{name} can be sent");
 }
 
 /// A port that was free a moment ago.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
-use crate::{Role, process};
+use crate::{Command, Role, process};
 
 /// Partitions of each topic in tests.
 const PARTITIONS: &str = "3";
@@ -191,6 +191,12 @@ impl Stack {
             text(&output.stdout),
             text(&output.stderr),
         )
+    }
+
+    /// Starts a command and leaves it to itself.
+    pub fn start(&self, args: &[&str]) -> Command {
+        let name = format!("{}-{}.err", args[0], Uuid::new_v4().simple());
+        Command::start(args, &self.environment, &self.folder.join(name))
     }
 
     /// Runs a command that must succeed; returns its output.

@@ -1,5 +1,7 @@
 //! The statements that make, activate and list generations. All run within a turn: see [`begin`].
 
+use std::time::Duration;
+
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row, Transaction,
     postgres::{PgDatabaseError, PgRow},
@@ -30,14 +32,26 @@ pub(super) const FLEET: [&str; 10] = [
 /// A transaction in which nobody else changes generations. The key is ours alone within a database.
 pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, GenerationError> {
     let mut turn = pool.begin().await?;
+    take_turn(&mut turn).await?;
+    Ok(turn)
+}
+
+pub(super) async fn take_turn(connection: &mut PgConnection) -> Result<(), GenerationError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('fleetlog generations', 0))")
-        .execute(&mut *turn)
+        .execute(&mut *connection)
         .await?;
     // `IF NOT EXISTS` would be announced each time.
     raw_sql("SET LOCAL client_min_messages = warning")
-        .execute(&mut *turn)
+        .execute(connection)
         .await?;
-    Ok(turn)
+    Ok(())
+}
+
+pub(super) async fn set_lock_timeout(connection: &mut PgConnection) -> Result<(), GenerationError> {
+    raw_sql("SET LOCAL lock_timeout = '5s'")
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 pub(super) async fn install_within(connection: &mut PgConnection) -> Result<(), GenerationError> {
@@ -63,6 +77,10 @@ BEGIN
     END IF;
     IF NOT has_database_privilege('fleetlog_projector', current_database(), 'CREATE') THEN
         EXECUTE format('GRANT CREATE ON DATABASE %I TO fleetlog_projector', current_database());
+    END IF;
+    -- Rows that differ are compared in temporary tables.
+    IF NOT has_database_privilege('fleetlog_projector', current_database(), 'TEMPORARY') THEN
+        EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO fleetlog_projector', current_database());
     END IF;
 END
 $$";
@@ -130,16 +148,18 @@ pub(super) async fn activate_within(
 ) -> Result<(), GenerationError> {
     // First, since only one may be active.
     sqlx::query(
-        "UPDATE projection_meta.generations SET state = 'retired' WHERE state = 'active' AND generation <> $1",
+        "UPDATE projection_meta.generations SET state = 'retired', changed_at = now()
+          WHERE state = 'active' AND generation <> $1",
     )
     .bind(name.to_string())
     .execute(&mut *connection)
     .await?;
-    let activated =
-        sqlx::query("UPDATE projection_meta.generations SET state = 'active' WHERE generation = $1")
-            .bind(name.to_string())
-            .execute(&mut *connection)
-            .await?;
+    let activated = sqlx::query(
+        "UPDATE projection_meta.generations SET state = 'active', changed_at = now() WHERE generation = $1",
+    )
+    .bind(name.to_string())
+    .execute(&mut *connection)
+    .await?;
     if activated.rows_affected() == 0 {
         return Err(GenerationError::NoSuchGeneration(name.to_string()));
     }
@@ -148,10 +168,9 @@ pub(super) async fn activate_within(
 
 /// Replaces the views in place where that can be, so that others' grants and views on them stay.
 pub(super) async fn replace_views(connection: &mut PgConnection, name: &Name) -> Result<(), GenerationError> {
-    raw_sql("SET LOCAL lock_timeout = '5s'")
-        .execute(&mut *connection)
-        .await?;
+    set_lock_timeout(connection).await?;
     pin(connection, name).await?;
+    lock_views(connection).await?;
 
     let mut attempt = connection.begin().await?;
     match define_fleet(&mut attempt).await {
@@ -173,6 +192,62 @@ pub(super) async fn replace_views(connection: &mut PgConnection, name: &Name) ->
     raw_sql(DROP_LEFTOVERS).execute(connection).await?;
     Ok(())
 }
+
+/// How often the views are tried to be locked before the transaction is given up, and how long readers are let through
+/// in between.
+const LOCK_ATTEMPTS: usize = 9;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Locks all views of `fleet` at once.
+///
+/// A reader locks a view, then those that it is made of, while they are replaced in the other order: they would lock
+/// each other out, and Postgres would end the reader. It looks for that after `deadlock_timeout`; so all locks are had
+/// in less, or let go again.
+async fn lock_views(connection: &mut PgConnection) -> Result<(), GenerationError> {
+    for attempt in 1.. {
+        let mut locking = connection.begin().await?;
+        raw_sql(LIMIT_TO_LESS_THAN_DEADLOCK)
+            .execute(&mut *locking)
+            .await?;
+        let locked = raw_sql(LOCK_VIEWS).execute(&mut *locking).await;
+        match locked.map_err(GenerationError::from) {
+            Ok(_) => {
+                raw_sql("SET LOCAL statement_timeout = '60s'")
+                    .execute(&mut *locking)
+                    .await?;
+                locking.commit().await?;
+                return Ok(());
+            }
+            Err(error) if error.is_lost_race() && attempt < LOCK_ATTEMPTS => {
+                locking.rollback().await?;
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+const LIMIT_TO_LESS_THAN_DEADLOCK: &str = "
+SELECT set_config('statement_timeout',
+                  greatest(1, extract(epoch FROM current_setting('deadlock_timeout')::interval) * 500)::integer::text,
+                  true)";
+
+/// Altering a view locks it alone; LOCK TABLE would also lock whatever it reads.
+const LOCK_VIEWS: &str = "
+DO $$
+DECLARE
+    view text;
+BEGIN
+    FOR view IN
+        SELECT oid::regclass::text FROM pg_catalog.pg_class
+         WHERE relnamespace = 'fleet'::regnamespace AND relkind = 'v'
+         ORDER BY oid DESC
+    LOOP
+        EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', view);
+    END LOOP;
+END
+$$";
 
 /// Postgres names in the detail what stands in the way.
 fn built_on(error: sqlx::Error) -> GenerationError {
@@ -234,12 +309,71 @@ BEGIN
 END
 $$";
 
+/// Views outside a generation that were made on its tables; nobody but the views of `fleet` is expected to.
+pub(super) async fn dependants(
+    connection: &mut PgConnection,
+    name: &Name,
+) -> Result<Option<String>, GenerationError> {
+    let dependants = sqlx::query_scalar(
+        "
+        SELECT string_agg(DISTINCT v.oid::regclass::text, ', ')
+          FROM pg_catalog.pg_class t
+          JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid
+                                     AND d.classid = 'pg_rewrite'::regclass
+          JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
+          JOIN pg_catalog.pg_class v ON v.oid = r.ev_class
+         WHERE t.relnamespace = to_regnamespace($1) AND v.relnamespace <> t.relnamespace
+        ",
+    )
+    .bind(name.to_string())
+    .fetch_one(connection)
+    .await?;
+    Ok(dependants)
+}
+
+/// Drops some of the daily partitions of a generation; says whether there were any.
+pub(super) async fn drop_some_days(
+    connection: &mut PgConnection,
+    name: &Name,
+) -> Result<bool, GenerationError> {
+    let days: Option<String> = sqlx::query_scalar(
+        "
+        SELECT string_agg(format('%I.%I', $1::text, day.relname), ', ')
+          FROM (SELECT c.relname FROM pg_catalog.pg_class c
+                 WHERE c.relnamespace = to_regnamespace($1) AND c.relispartition AND c.relkind = 'r'
+                 ORDER BY c.relname LIMIT 100) AS day
+        ",
+    )
+    .bind(name.to_string())
+    .fetch_one(&mut *connection)
+    .await?;
+    let Some(days) = days else {
+        return Ok(false);
+    };
+    raw_sql(AssertSqlSafe(format!("DROP TABLE {days}")))
+        .execute(connection)
+        .await?;
+    Ok(true)
+}
+
+/// Drops what is left of a generation, and forgets it.
+pub(super) async fn drop_rest(connection: &mut PgConnection, name: &Name) -> Result<(), GenerationError> {
+    raw_sql(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {name} CASCADE")))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM projection_meta.generations WHERE generation = $1")
+        .bind(name.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn select_generations(
     connection: &mut PgConnection,
 ) -> Result<Vec<Generation>, GenerationError> {
     let rows = sqlx::query(
         "
-        SELECT generation, state, fold_version, log_id, partitions, created_at
+        SELECT generation, state, fold_version, log_id, partitions, created_at, changed_at
           FROM projection_meta.generations
          ORDER BY length(generation), generation
         ",
@@ -262,6 +396,7 @@ fn generation_of(row: &PgRow) -> Result<Generation, GenerationError> {
         log_id: row.try_get("log_id")?,
         partitions: row.try_get("partitions")?,
         created_at: row.try_get("created_at")?,
+        changed_at: row.try_get("changed_at")?,
     })
 }
 

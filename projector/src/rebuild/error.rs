@@ -2,7 +2,7 @@
 
 use stream::{KafkaFault, Position};
 
-use crate::generations::GenerationError;
+use crate::{ProjectorError, generations::GenerationError};
 
 /// Why a rebuild ended.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,73 @@ pub enum RebuildError {
     /// Another rebuild, promotion or rollback is at work.
     #[error("another rebuild or rollback is at work in this database; wait for it, or stop it")]
     Busy,
+    /// Postgres, or what else writes there, keeps a rebuild waiting.
+    #[error(
+        "{0} takes too long; look at what else PostgreSQL is doing, and run it again: it goes on where it was"
+    )]
+    TooSlow(&'static str),
+    /// The live generation is written faster than the other one can follow, or readers never let go of the views.
+    #[error(
+        "the generation did not catch up with the live one while projectors waited for it, however often it was tried; \
+         try again when less is appended"
+    )]
+    NotCaughtUp,
+    /// The live generation stands still behind the new one.
+    #[error(
+        "the live generation is {behind} events behind the new one and does not move, so they cannot be compared: \
+         start a projector, and run it again"
+    )]
+    LiveBehind {
+        /// How many offsets.
+        behind: u64,
+    },
+    /// Promoting would lose events.
+    #[error("{generation} lacks what the live generation has up to {position}; nothing was changed")]
+    Backwards {
+        /// What was to be promoted.
+        generation: String,
+        /// Up to where the live generation has it.
+        position: Position,
+    },
+    /// It is what readers see.
+    #[error("{0} is the generation that readers see")]
+    IsActive(String),
+    /// There is nothing that could be promoted.
+    #[error("there is no rebuilt generation to promote: `fleetlog rebuild` makes one")]
+    NothingToPromote,
+    /// It was not compared with the live generation, or not to its end.
+    #[error("{0} was not proved equal to the live generation: `fleetlog rebuild` does that")]
+    NotProved(String),
+    /// What differs was not accepted.
+    #[error(
+        "{generation} differs from the live generation. Look at what differs (`fleetlog generations list --json` has \
+         the report), then accept exactly that: --accept {difference}"
+    )]
+    NotAccepted {
+        /// What was to be promoted.
+        generation: String,
+        /// The digest of what differs.
+        difference: String,
+    },
+    /// There is nothing to go back to.
+    #[error("no generation is kept to go back to")]
+    NothingToRollBackTo,
+    /// It was filled by other rules, so this version cannot fold the rest of the log into it.
+    #[error(
+        "{generation} was filled by version {held} of the fold, and this is version {own}: only the version that \
+         filled it can go on with it"
+    )]
+    OtherRules {
+        /// The generation.
+        generation: String,
+        /// What filled it.
+        held: i32,
+        /// What this is.
+        own: i32,
+    },
+    /// There is no such device.
+    #[error("there is no device {0}")]
+    NoSuchDevice(String),
     /// The log does not reach back to its beginning.
     #[error(
         "{0} is the first that the log still has there: what came before is gone, so a rebuild would lose it. \
@@ -39,6 +106,9 @@ pub enum RebuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What a projector would stop at.
+    #[error("{0}")]
+    Projector(#[from] ProjectorError),
     /// Generations cannot be read or changed.
     #[error("{0}")]
     Generation(#[from] GenerationError),

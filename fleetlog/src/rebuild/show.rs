@@ -1,0 +1,172 @@
+//! The report of a rebuild, as people read it.
+
+use projector::rebuild::{Of, Outcome, Proof, Report, RowDifference, TableProof};
+use serde_json::Value;
+
+use crate::{failure::Failure, output};
+
+/// A value longer than this is cut: the rest is in the database.
+const SHOWN_CHARACTERS: usize = 120;
+
+/// Prints a report.
+pub(super) fn report(report: &Report) -> Result<(), Failure> {
+    let Report {
+        generation, proof, ..
+    } = report;
+    output::line(format!(
+        "{generation}, folded from log {} by version {} of the fold, beside {} by version {}",
+        report.log, proof.new.1, proof.live.0, proof.live.1
+    ))?;
+    let phases: Vec<_> = report
+        .phases
+        .iter()
+        .map(|(phase, took)| format!("{phase} {}", seconds(*took)))
+        .collect();
+    let total: f64 = report.phases.iter().map(|(_, took)| took).sum();
+    output::line(format!(
+        "{} events in {} ({})\n",
+        report.events,
+        seconds(total),
+        phases.join(", ")
+    ))?;
+    difference(proof)?;
+    match (report.outcome, &report.promotion) {
+        (_, Some(promotion)) => output::line(format!(
+            "readers see {generation} now; projectors waited {} for it. {} is kept: `fleetlog generations rollback` \
+             goes back to it",
+            seconds(promotion.held),
+            promotion.from
+        )),
+        (Outcome::Proved, None) => output::line(format!(
+            "`fleetlog generations promote {generation}` lets readers see it"
+        )),
+        (Outcome::Promoted | Outcome::Differs, None) => Ok(()),
+    }
+}
+
+/// Prints how two generations compare.
+fn difference(proof: &Proof) -> Result<(), Failure> {
+    let rows: Vec<_> = proof.tables.iter().map(row).collect();
+    output::table(
+        [
+            "table",
+            "rows live",
+            "rows new",
+            "differ",
+            "digest live",
+            "digest new",
+        ],
+        &rows,
+    )?;
+    output::line(format!(
+        "\ntotal: {} live, {} new",
+        proof.digest_live, proof.digest_new
+    ))?;
+    if proof.live_is_empty {
+        output::line(format!(
+            "{} has folded nothing yet: there was nothing to compare with",
+            proof.live.0
+        ))?;
+    }
+    for table in &proof.only_live {
+        output::line(format!("table {table}: only {} has it", proof.live.0))?;
+    }
+    for table in &proof.only_new {
+        output::line(format!("table {table}: only {} has it", proof.new.0))?;
+    }
+    for table in &proof.tables {
+        one(proof, table)?;
+    }
+    match proof.difference {
+        None => output::line("identical"),
+        Some(difference) => output::line(format!(
+            "{} rows differ; the digest of this difference is {difference}",
+            proof.n_differing()
+        )),
+    }
+}
+
+fn row(table: &TableProof) -> [String; 6] {
+    let short = |digest: &dyn std::fmt::Display| digest.to_string()[..16].to_owned();
+    [
+        table.table.clone(),
+        table.rows_live.to_string(),
+        table.rows_new.to_string(),
+        table.n_differing().to_string(),
+        short(&table.digest_live),
+        short(&table.digest_new),
+    ]
+}
+
+fn one(proof: &Proof, table: &TableProof) -> Result<(), Failure> {
+    for (columns, of) in [
+        (&table.columns_only_live, &proof.live.0),
+        (&table.columns_only_new, &proof.new.0),
+    ] {
+        if !columns.is_empty() {
+            output::line(format!("{}: only {of} has {}", table.table, columns.join(", ")))?;
+        }
+    }
+    if table.n_differing() == 0 {
+        return Ok(());
+    }
+    output::line(format!(
+        "\n{}: {} rows only in {}, {} only in {}, {} with other values",
+        table.table, table.n_only_live, proof.live.0, table.n_only_new, proof.new.0, table.n_changed
+    ))?;
+    for row in &table.first {
+        shown(proof, row)?;
+    }
+    let n_shown = u64::try_from(table.first.len()).unwrap_or(u64::MAX);
+    if table.n_differing() > n_shown {
+        output::line(format!("  and {} more", table.n_differing() - n_shown))?;
+    }
+    Ok(())
+}
+
+fn shown(proof: &Proof, row: &RowDifference) -> Result<(), Failure> {
+    let key: Vec<_> = row
+        .key
+        .iter()
+        .map(|(column, value)| format!("{column}={}", short(value)))
+        .collect();
+    let key = key.join(" ");
+    match row.of {
+        Of::Live => output::line(format!("  {key}: only in {}", proof.live.0))?,
+        Of::New => output::line(format!("  {key}: only in {}", proof.new.0))?,
+        Of::Both => output::line(format!("  {key}"))?,
+    }
+    for column in &row.columns {
+        let line = match row.of {
+            Of::Live => format!("    {}: {}", column.column, short(&column.live)),
+            Of::New => format!("    {}: {}", column.column, short(&column.new)),
+            Of::Both => format!(
+                "    {}: live {}, new {}",
+                column.column,
+                short(&column.live),
+                short(&column.new)
+            ),
+        };
+        output::line(line)?;
+    }
+    Ok(())
+}
+
+/// A value on one line, cut where it is long.
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= SHOWN_CHARACTERS {
+        return text;
+    }
+    let cut: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    format!("{cut}…")
+}
+
+/// A duration as people read it.
+pub(crate) fn seconds(seconds: f64) -> String {
+    if seconds < 10.0 {
+        format!("{seconds:.3} s")
+    } else {
+        format!("{seconds:.1} s")
+    }
+}

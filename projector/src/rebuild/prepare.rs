@@ -1,0 +1,123 @@
+//! Before a rebuild: goes on where another was stopped or killed, or makes an empty generation and a plan.
+
+use serde_json::Value;
+
+use super::{
+    Order, RebuildError, Turn,
+    site::{Extent, Site},
+};
+use crate::{
+    FOLD_VERSION,
+    generations::{self, Active},
+    sql::{offsets, rebuilds},
+};
+
+/// A generation that is there to be filled.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Prepared {
+    pub(super) generation: String,
+    pub(super) extent: Extent,
+    /// What loading came to, if it has ended before.
+    pub(super) loaded: Option<Value>,
+}
+
+/// Finds a generation to go on with, or makes one. What was left by others and is of no use is thrown away.
+///
+/// One that was compared with the live generation is complete: it can be promoted, and a further rebuild begins anew.
+pub(super) async fn prepare(
+    site: &Site,
+    turn: &mut Turn,
+    live: &Active,
+    order: &Order,
+) -> Result<Prepared, RebuildError> {
+    let extent = site.extent(turn, &live.generation).await?;
+    let mut found = None;
+    for left in rebuilds::building(turn.connection()).await? {
+        let is_ours = left.fold_version == FOLD_VERSION
+            && left.log_id.as_deref() == Some(site.identity.log_id.as_str());
+        match left.begun {
+            // Somebody may still want to promote it.
+            Some(begun) if begun.proved && !is_ours => {}
+            Some(begun) if is_ours && !begun.proved && !order.afresh && found.is_none() => {
+                let prepared = Prepared {
+                    generation: left.generation.clone(),
+                    extent: Extent {
+                        from: begun.from,
+                        to: begun.to,
+                    },
+                    loaded: begun.loaded,
+                };
+                if prepared.loaded.is_some() || prepared.reaches_back_to(&extent) {
+                    found = Some(prepared);
+                } else {
+                    generations::remove(turn, &left.generation).await?;
+                }
+            }
+            Some(_) | None => generations::remove(turn, &left.generation).await?,
+        }
+    }
+    match found {
+        Some(prepared) => Ok(prepared),
+        None => begin(site, turn, extent).await,
+    }
+}
+
+impl Prepared {
+    /// Whether what it was to read is still there.
+    fn reaches_back_to(&self, now: &Extent) -> bool {
+        let mut from = self.extent.from.iter();
+        from.all(|planned| {
+            let is_there = |at: &&stream::Position| {
+                (at.topic, at.partition) == (planned.topic, planned.partition)
+                    && (at.offset <= planned.offset || at.topic == schema::Topic::Checkpoints)
+            };
+            now.from.iter().any(|at| is_there(&at))
+        })
+    }
+}
+
+async fn begin(site: &Site, turn: &mut Turn, extent: Extent) -> Result<Prepared, RebuildError> {
+    let generation = generations::begin_building(&site.pool).await?;
+    let connection = turn.connection();
+    offsets::bind_log(connection, &generation, &site.identity).await?;
+    rebuilds::begin(connection, &generation, &site.owner, (&extent.from, &extent.to)).await?;
+    Ok(Prepared {
+        generation,
+        extent,
+        loaded: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::Topic;
+    use stream::Position;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_whose_beginning_expired_meanwhile_is_not_gone_on_with() {
+        let extent = |readings| Extent {
+            from: vec![
+                Position {
+                    topic: Topic::Events,
+                    partition: 0,
+                    offset: 0,
+                },
+                Position {
+                    topic: Topic::Readings,
+                    partition: 0,
+                    offset: readings,
+                },
+            ],
+            to: Vec::new(),
+        };
+        let prepared = Prepared {
+            generation: "gen_2".to_owned(),
+            extent: extent(5),
+            loaded: None,
+        };
+        assert!(prepared.reaches_back_to(&extent(5)));
+        assert!(!prepared.reaches_back_to(&extent(6)));
+    }
+}

@@ -1,0 +1,316 @@
+//! Rows of two generations, compared: first by sums of hashes, then one by one.
+//!
+//! A row is compared by its text, so the settings that shape text are the same in every session: see [`open`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schema::Micros;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, error::BoxDynError};
+
+use super::value::At;
+
+/// A table that two generations have, with the columns that both have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Common {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<String>,
+    /// The primary key; empty where the other generation lacks part of it.
+    pub(crate) key: Vec<String>,
+    /// It is a history in daily partitions.
+    pub(crate) by_day: bool,
+}
+
+/// Where histories were cut: what is older is not compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Horizons {
+    pub(crate) readings: Option<Micros>,
+    pub(crate) logs: Option<Micros>,
+}
+
+/// How many rows there are, and two sums of their hashes. Equal sets of rows have equal sums, in any order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) rows: u64,
+    pub(crate) first: u64,
+    pub(crate) second: u64,
+}
+
+/// How many rows of a table differ, and the digest of all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Differing {
+    pub(crate) only_live: u64,
+    pub(crate) only_new: u64,
+    pub(crate) changed: u64,
+    pub(crate) digest: u64,
+}
+
+/// The side of a comparison that a copy of rows is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum Side {
+    Live,
+    New,
+}
+
+/// A connection for comparing: what turns values into text is set, and nothing runs into a limit of time.
+pub(crate) async fn open(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let mut connection = pool.acquire().await?.detach();
+    sqlx::raw_sql(
+        "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET bytea_output = 'hex';
+         SET search_path = pg_catalog; SET jit = off; SET work_mem = '64MB'; SET lock_timeout = '30s';
+         SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0",
+    )
+    .execute(&mut connection)
+    .await?;
+    Ok(connection)
+}
+
+/// Begins a snapshot: everything read until its end is of one instant, and days are not dropped meanwhile.
+pub(crate) async fn begin(connection: &mut PgConnection, histories: &[String]) -> sqlx::Result<()> {
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .execute(&mut *connection)
+        .await?;
+    if histories.is_empty() {
+        return Ok(());
+    }
+    // Before the first statement that reads, so that nothing is lost between the lock and the snapshot.
+    let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", histories.join(", "));
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(connection).await?;
+    Ok(())
+}
+
+/// Ends a snapshot. What was copied stays until the session ends.
+pub(crate) async fn end(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("COMMIT").execute(connection).await?;
+    Ok(())
+}
+
+/// Where the histories of a generation were cut.
+pub(crate) async fn horizons(connection: &mut PgConnection, generation: &str) -> sqlx::Result<Horizons> {
+    let rows: Vec<(String, At)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT history, before FROM {generation}.horizons"
+    )))
+    .fetch_all(connection)
+    .await?;
+    let of = |wanted: &str| {
+        let row = rows.iter().find(|(history, _)| history == wanted);
+        row.map(|(_, before)| before.0)
+    };
+    Ok(Horizons {
+        readings: of("readings"),
+        logs: of("logs"),
+    })
+}
+
+impl Common {
+    /// The rows that are compared, as a condition with `$1` for the horizon.
+    fn compared(&self, generation: &str) -> String {
+        match self.name.as_str() {
+            "readings" | "logs" if self.by_day => "($1::timestamptz IS NULL OR t.at >= $1)".to_owned(),
+            // Those of readings and log entries go with them. What is a registry fact stays.
+            "receipt_timed" => format!(
+                "($1::timestamptz IS NULL OR t.at >= $1 OR EXISTS (
+                    SELECT FROM {generation}.registry_facts f
+                     WHERE f.provider_device = t.provider_device AND f.id = t.id))"
+            ),
+            _ => "($1::timestamptz IS NULL OR true)".to_owned(),
+        }
+    }
+
+    fn horizon(&self, horizons: Horizons) -> Option<At> {
+        let horizon = match self.name.as_str() {
+            "readings" | "receipt_timed" => horizons.readings,
+            "logs" => horizons.logs,
+            _ => None,
+        };
+        horizon.map(At)
+    }
+
+    fn listed(&self, of: &str) -> String {
+        listed(&self.columns, of)
+    }
+}
+
+fn listed(columns: &[String], of: &str) -> String {
+    let quoted: Vec<_> = columns
+        .iter()
+        .map(|name| format!("{of}.{}", quoted(name)))
+        .collect();
+    quoted.join(", ")
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Sums the rows of a table, by day where it is a history; others have one sum under an empty name.
+pub(crate) async fn sums(
+    connection: &mut PgConnection,
+    generation: &str,
+    table: &Common,
+    horizons: Horizons,
+) -> sqlx::Result<BTreeMap<String, Sum>> {
+    let day = if table.by_day {
+        "(t.at AT TIME ZONE 'UTC')::date::text"
+    } else {
+        "''::text"
+    };
+    // OFFSET keeps the text from being made twice.
+    let statement = format!(
+        "SELECT day, count(*), sum(hashtextextended(row, 0))::text, sum(hashtextextended(row, 1))::text
+           FROM (SELECT {day} AS day, ROW({columns})::text AS row
+                   FROM {generation}.{name} t WHERE {compared} OFFSET 0) AS texts
+          GROUP BY day",
+        columns = table.listed("t"),
+        name = quoted(&table.name),
+        compared = table.compared(generation),
+    );
+    let rows: Vec<(String, i64, String, String)> = sqlx::query_as(AssertSqlSafe(statement))
+        .bind(table.horizon(horizons))
+        .fetch_all(connection)
+        .await?;
+    let sum = |(day, rows, first, second): (String, i64, String, String)| {
+        let sum = Sum {
+            rows: rows.unsigned_abs(),
+            first: wrapped(&first)?,
+            second: wrapped(&second)?,
+        };
+        Ok((day, sum))
+    };
+    let sums = rows.into_iter().map(sum).collect::<Result<_, BoxDynError>>();
+    sums.map_err(sqlx::Error::Decode)
+}
+
+/// A sum of 64-bit hashes, modulo 2^64.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the sum is meant to wrap"
+)]
+fn wrapped(sum: &str) -> Result<u64, BoxDynError> {
+    Ok(sum.parse::<i128>()? as u64)
+}
+
+/// Copies rows of these days, or of the whole table, for [`differing`]. They are gone when the session ends.
+pub(crate) async fn copy(
+    connection: &mut PgConnection,
+    generation: &str,
+    table: &Common,
+    horizons: Horizons,
+    (side, days): (Side, &BTreeSet<String>),
+) -> sqlx::Result<()> {
+    let copied = copied(side, table);
+    let name = quoted(&table.name);
+    let columns = table.listed("t");
+    let make = format!(
+        "DROP TABLE IF EXISTS {copied};
+         CREATE TEMPORARY TABLE {copied} AS SELECT {columns} FROM {generation}.{name} t WITH NO DATA"
+    );
+    sqlx::raw_sql("SET client_min_messages = warning")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::raw_sql(AssertSqlSafe(make))
+        .execute(&mut *connection)
+        .await?;
+    let day = if table.by_day {
+        "t.at >= $2::text::date::timestamptz AND t.at < ($2::text::date + 1)::timestamptz"
+    } else {
+        "$2::text = ''"
+    };
+    let fill = format!(
+        "INSERT INTO {copied} SELECT {columns} FROM {generation}.{name} t WHERE {} AND {day}",
+        table.compared(generation)
+    );
+    for day in days {
+        sqlx::query(AssertSqlSafe(fill.clone()))
+            .bind(table.horizon(horizons))
+            .bind(day)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::raw_sql(AssertSqlSafe(format!("ANALYZE {copied}")))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn copied(side: Side, table: &Common) -> String {
+    let side: &'static str = side.into();
+    format!("pg_temp.{}", quoted(&format!("{side}_{}", table.name)))
+}
+
+/// Both copies side by side, as far as they differ.
+fn joined(table: &Common) -> String {
+    let copy = |side| {
+        format!(
+            "(SELECT t.*, ROW({})::text AS \"row text\" FROM {} t)",
+            table.listed("t"),
+            copied(side, table)
+        )
+    };
+    let equal = |column: &String| format!("live.{0} = new.{0}", quoted(column));
+    let on = if table.key.is_empty() {
+        "live.\"row text\" = new.\"row text\"".to_owned()
+    } else {
+        table.key.iter().map(equal).collect::<Vec<_>>().join(" AND ")
+    };
+    format!(
+        "{} AS live FULL JOIN {} AS new ON {on} WHERE live.\"row text\" IS DISTINCT FROM new.\"row text\"",
+        copy(Side::Live),
+        copy(Side::New),
+    )
+}
+
+/// Counts the rows that differ between both copies.
+pub(crate) async fn differing(connection: &mut PgConnection, table: &Common) -> sqlx::Result<Differing> {
+    let statement = format!(
+        "SELECT count(*) FILTER (WHERE new.\"row text\" IS NULL),
+                count(*) FILTER (WHERE live.\"row text\" IS NULL),
+                count(live.\"row text\" || new.\"row text\"),
+                coalesce(sum(hashtextextended(
+                    coalesce(live.\"row text\", '') || chr(1) || coalesce(new.\"row text\", ''), 0)), 0)::text
+           FROM {}",
+        joined(table)
+    );
+    let (only_live, only_new, changed, digest): (i64, i64, i64, String) =
+        sqlx::query_as(AssertSqlSafe(statement))
+            .fetch_one(connection)
+            .await?;
+    Ok(Differing {
+        only_live: only_live.unsigned_abs(),
+        only_new: only_new.unsigned_abs(),
+        changed: changed.unsigned_abs(),
+        digest: wrapped(&digest).map_err(sqlx::Error::Decode)?,
+    })
+}
+
+/// The first rows that differ, by key: as they are live and new.
+pub(crate) async fn first_differing(
+    connection: &mut PgConnection,
+    table: &Common,
+    at_most: u32,
+) -> sqlx::Result<Vec<(Option<Value>, Option<Value>)>> {
+    let order = |column: &String| format!("coalesce(live.{0}, new.{0})", quoted(column));
+    let order: Vec<_> = table.key.iter().map(order).collect();
+    let order = if order.is_empty() {
+        "1".to_owned()
+    } else {
+        order.join(", ")
+    };
+    let statement = format!(
+        "SELECT CASE WHEN live.\"row text\" IS NOT NULL THEN (to_jsonb(live) - 'row text')::text END,
+                CASE WHEN new.\"row text\" IS NOT NULL THEN (to_jsonb(new) - 'row text')::text END
+           FROM {}
+          ORDER BY {order} LIMIT {at_most}",
+        joined(table)
+    );
+    let rows: Vec<(Option<String>, Option<String>)> = sqlx::query_as(AssertSqlSafe(statement))
+        .fetch_all(connection)
+        .await?;
+    let parsed = |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose();
+    rows.into_iter()
+        .map(|(live, new)| Ok((parsed(live)?, parsed(new)?)))
+        .collect::<Result<_, serde_json::Error>>()
+        .map_err(|error| sqlx::Error::Decode(error.into()))
+}
