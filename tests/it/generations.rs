@@ -184,19 +184,13 @@ fn a_promotion_or_rollback_that_is_killed_has_changed_nothing_and_can_be_done_ag
     on_stack(|stack| async move {
         let (_door, projector) = folded(&stack).await;
         stack.fleetlog(&["rebuild", "--no-promote"]).await;
-        let rounds: [(&[&str], &[(&str, &str)], &[(&str, &str)]); 2] = [
-            (
-                &["generations", "promote"],
-                &[("gen_1", "active"), ("gen_2", "building")],
-                &[("gen_1", "retired"), ("gen_2", "active")],
-            ),
-            (
-                &["generations", "rollback"],
-                &[("gen_1", "retired"), ("gen_2", "active")],
-                &[("gen_1", "active"), ("gen_2", "retired")],
-            ),
+        let seen = |first: &'static str, second: &'static str| named(&[("gen_1", first), ("gen_2", second)]);
+        let rounds = [
+            ("promote", seen("active", "building"), seen("retired", "active")),
+            ("rollback", seen("retired", "active"), seen("active", "retired")),
         ];
-        for (n, (args, before, after)) in (1..).zip(rounds) {
+        for (n, (change, before, after)) in (1..).zip(rounds) {
+            let args = &["generations", change];
             let reader = stack.pool_as("operator");
             let mut held = reader.acquire().await.expect("a connection");
             let mut transaction = held.begin().await.expect("a transaction");
@@ -209,7 +203,7 @@ fn a_promotion_or_rollback_that_is_killed_has_changed_nothing_and_can_be_done_ag
             waits_for_views(&stack).await;
             change.kill();
             transaction.rollback().await.expect("it ends");
-            assert_eq!(states(&stack).await, named(before));
+            assert_eq!(states(&stack).await, before);
             eventually("nobody has the turn any more", || async {
                 let (code, output, errors) = stack.try_fleetlog(args).await;
                 if code == 0 {
@@ -219,7 +213,7 @@ fn a_promotion_or_rollback_that_is_killed_has_changed_nothing_and_can_be_done_ag
                 }
             })
             .await;
-            assert_eq!(states(&stack).await, named(after));
+            assert_eq!(states(&stack).await, after);
             switched(&[&projector], n).await;
         }
         rows_of_generation_equal_the_log(&stack, "gen_1").await;
