@@ -34,6 +34,7 @@ mod integration;
 mod organization;
 mod sealing_key;
 
+mod conflicts;
 mod decided;
 mod device;
 mod events;
@@ -86,6 +87,8 @@ enum Command {
     #[command(subcommand)]
     Device(device::Device),
     #[command(subcommand)]
+    Conflicts(conflicts::Conflicts),
+    #[command(subcommand)]
     Events(events::Events),
     Rebuild(Box<rebuild::Rebuild>),
     #[command(subcommand)]
@@ -108,6 +111,7 @@ impl Command {
             Self::Credential(command) => command.run().await,
             Self::SealingKey(command) => command.run().await,
             Self::Device(command) => command.run().await,
+            Self::Conflicts(command) => command.run().await,
             Self::Events(command) => command.run().await,
             Self::Rebuild(command) => command.run().await,
             Self::Generations(command) => command.run().await,
@@ -176,6 +180,12 @@ mod tests {
             &format!("device bind {id}/id:x --serial SN-1"),
             &format!("device bind {id}/id:x --device {id}"),
             &format!("device bind x --integration {id} --duplicate"),
+            "conflicts list --field metadata --older-than 7d --limit 5 --json",
+            "conflicts show 00 --json",
+            "conflicts resolve 00 01 --keep-local --note n --no-wait --json",
+            "conflicts resolve --all-matching --kind field --keep-remote --yes",
+            &format!("conflicts resolve 00 --same-device --to {id}"),
+            &format!("conflicts resolve 00 --create-duplicate --provider-device {id}/id:x"),
         ] {
             check(line, &["--database-url", "postgres://reader@here/fleetlog"]);
         }

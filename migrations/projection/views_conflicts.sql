@@ -100,13 +100,13 @@ SELECT twice.organization,
            CASE WHEN min(v.integration::text) = max(v.integration::text)
                 THEN min(v.integration::text)::uuid END AS integration,
            max(greatest(p.first_name_recorded_at, p.bound_at)) AS opened_at,
-           count(*) FILTER (WHERE p.bound_at IS NULL) AS n_unbound
+           count(DISTINCT v.device) FILTER (WHERE p.bound_at IS NULL) AS n_unsaid
       FROM fleet.provider_devices v
       JOIN provider_devices p ON p.id = v.id
      WHERE v.device = ANY (twice.devices)
  ) of_them
- -- A duplicate that somebody made shares its serial number on purpose.
- WHERE of_them.n_unbound > 1;
+ -- A duplicate that somebody made shares its serial number on purpose: nobody said so of two of them at least.
+ WHERE of_them.n_unsaid > 1;
 
 CREATE OR REPLACE VIEW fleet.conflicts WITH (security_invoker = true) AS
 SELECT f.organization,

@@ -16,7 +16,7 @@ pub(crate) struct World {
     pub(crate) stack: Rc<Stack>,
     pub(crate) organization: OrganizationId,
     pub(crate) integration: IntegrationId,
-    _projector: Role,
+    pub(crate) projector: Rc<Role>,
     appender: Appender,
     /// Second 0.
     start: i64,
@@ -24,36 +24,42 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(stack: Rc<Stack>) -> Self {
-        let projector = stack.projector().await;
+        let projector = Rc::new(stack.projector().await);
+        Self::with(stack, projector).await
+    }
+
+    /// Another organization, with an integration of its own.
+    pub(crate) async fn another(&self) -> Self {
+        Self::with(self.stack.clone(), self.projector.clone()).await
+    }
+
+    async fn with(stack: Rc<Stack>, projector: Rc<Role>) -> Self {
         let organization = stack.organization().await;
         let appender = Appender::connect(&stack.log, Duration::from_secs(10))
             .await
             .expect("the log is there");
-        let mut world = Self {
+        let world = Self {
             organization: organization.parse().expect("an id"),
             integration: IntegrationId(Uuid::nil()),
-            _projector: projector,
+            projector,
             appender,
             // Long enough ago that commands come after it.
             start: i64::try_from(tests::now_seconds()).expect("seconds") - 3_600,
             stack,
         };
-        world.integration = world.integration(&[]).await;
-        world
+        world.at_a("golioth").await
     }
 
-    /// Another integration of the organization.
-    pub(crate) async fn integration(&self, options: &[&str]) -> IntegrationId {
+    /// What clouds say is said through a new integration of this provider from now on.
+    pub(crate) async fn at_a(mut self, provider: &str) -> Self {
         let name = format!("int-{}", Uuid::new_v4().simple());
         let organization = self.organization.to_string();
         let mut args = vec!["integration", "create", &name, "--organization", &organization];
-        args.extend(["--provider", "golioth", "--no-credential", "--json"]);
-        args.extend(options);
+        args.extend(["--provider", provider, "--no-credential", "--json"]);
         let made = self.stack.fleetlog_json(&args).await;
-        made["integration_id"]
-            .as_str()
-            .and_then(|id| id.parse().ok())
-            .expect("an id")
+        let id = made["integration_id"].as_str().and_then(|id| id.parse().ok());
+        self.integration = id.expect("an id");
+        self
     }
 
     /// So many seconds after the start.
@@ -107,6 +113,12 @@ impl World {
             at,
             &json!({"how": "reported"}),
         )
+    }
+
+    pub(crate) fn registered(&self, serial: &str, at: i64) -> Event {
+        let subject = Subject::Device(self.device(serial));
+        let data = json!({"serial": serial, "author": "ann"});
+        self.event(subject, "device.registered", at, &data)
     }
 
     /// An edit of one field by someone who saw this value of the cloud.
@@ -164,5 +176,28 @@ impl World {
             behind.map_or(Ok(()), |behind| Err(format!("not yet: {behind:?}")))
         })
         .await;
+    }
+
+    /// The rows of `fleet.device_fields` of a device, by field.
+    pub(crate) async fn fields(&self, serial: &str) -> BTreeMap<String, Value> {
+        let device = self.device(serial);
+        let rows = self
+            .stack
+            .rows(&format!(
+                "SELECT * FROM fleet.device_fields WHERE device = '{device}'"
+            ))
+            .await;
+        let named = rows
+            .into_iter()
+            .map(|row| (row["field"].as_str().unwrap_or_default().to_owned(), row));
+        named.collect()
+    }
+
+    /// One field of a device.
+    pub(crate) async fn field(&self, serial: &str, field: &str) -> Value {
+        let mut fields = self.fields(serial).await;
+        fields
+            .remove(field)
+            .unwrap_or_else(|| panic!("{serial} has no {field}: {fields:?}"))
     }
 }
