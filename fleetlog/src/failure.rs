@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::anyhow;
 use control::ControlError;
-use projector::{ProjectorError, generations::GenerationError, rebuild::RebuildError};
+use projector::{
+    ProjectorError, checkpoint::CheckpointError, generations::GenerationError, horizon::HorizonError,
+    rebuild::RebuildError,
+};
 use stream::{AppendError, KafkaFault, ReadError, topics::TopicsError};
 
 /// Why a command came to nothing. The variants are the exit codes.
@@ -144,6 +147,21 @@ impl From<RebuildError> for Failure {
     }
 }
 
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Busy => Self::Unavailable(error.into()),
+            CheckpointError::FoldVersion { .. } | CheckpointError::OtherLog(_) => Self::Refused(error.into()),
+            CheckpointError::Stopped | CheckpointError::Unwritable(_) => Self::Failed(error.into()),
+            CheckpointError::Generation(error) => error.into(),
+            CheckpointError::Read(error) => error.into(),
+            CheckpointError::Append(error) => error.into(),
+            CheckpointError::Kafka(error) => error.into(),
+            CheckpointError::Database(error) => error.into(),
+        }
+    }
+}
+
 impl From<ProjectorError> for Failure {
     fn from(error: ProjectorError) -> Self {
         match error {
@@ -155,6 +173,15 @@ impl From<ProjectorError> for Failure {
             ProjectorError::Topics(error) => error.into(),
             ProjectorError::Read(error) => error.into(),
             ProjectorError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<HorizonError> for Failure {
+    fn from(error: HorizonError) -> Self {
+        match error {
+            HorizonError::Generation(error) => error.into(),
+            HorizonError::Database(error) => error.into(),
         }
     }
 }

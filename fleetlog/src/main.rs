@@ -12,6 +12,7 @@
 
 mod clock;
 mod config;
+mod confirmed;
 mod failure;
 mod output;
 mod parse;
@@ -24,7 +25,9 @@ mod run;
 mod migrate;
 mod topics;
 
+mod checkpoint;
 mod generations;
+mod horizon;
 mod rebuild;
 mod watch;
 
@@ -76,6 +79,9 @@ enum Command {
     Migrate(migrate::Migrate),
     #[command(subcommand)]
     Topics(topics::Topics),
+    Checkpoint(checkpoint::Checkpoint),
+    #[command(subcommand)]
+    Horizon(horizon::Horizon),
     #[command(subcommand)]
     Organization(organization::Organization),
     #[command(subcommand)]
@@ -106,6 +112,8 @@ impl Command {
             Self::Run(command) => command.run().await,
             Self::Migrate(command) => command.run().await,
             Self::Topics(command) => command.run().await,
+            Self::Checkpoint(command) => command.run().await,
+            Self::Horizon(command) => command.run().await,
             Self::Organization(command) => command.run().await,
             Self::Integration(command) => command.run().await,
             Self::Credential(command) => command.run().await,
@@ -188,6 +196,16 @@ mod tests {
             &format!("conflicts resolve 00 --create-duplicate --provider-device {id}/id:x"),
         ] {
             check(line, &["--database-url", "postgres://reader@here/fleetlog"]);
+        }
+        for line in [
+            "checkpoint --json",
+            "horizon show --json",
+            "horizon advance readings --before 90d --yes --json",
+        ] {
+            check(
+                line,
+                &["--projector-database-url", "postgres://projector@here/fleetlog"],
+            );
         }
         for line in [
             "topics create --partitions 12 --single-broker",

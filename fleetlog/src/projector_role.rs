@@ -1,6 +1,6 @@
 //! `fleetlog projector`: the fold.
 
-use std::{fs, net::SocketAddr, process, time::Duration};
+use std::{convert::Infallible, fs, net::SocketAddr, process, time::Duration};
 
 use clap::Args;
 use projector::Config;
@@ -65,6 +65,10 @@ pub(crate) struct ProjectorArgs {
     /// Longest pause between two tries while PostgreSQL or Kafka is away
     #[arg(long, env = "FLEETLOG_MAX_PAUSE", value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
     max_pause: Duration,
+    /// How often to take a checkpoint of what readings made of registers, so that readings may expire; 0s: never. One
+    /// projector at a time does it
+    #[arg(long, env = "FLEETLOG_CHECKPOINT_INTERVAL", value_name = "D", default_value = "1h", value_parser = humantime::parse_duration)]
+    checkpoint_interval: Duration,
     /// How long the transaction in flight may take when told to stop
     #[arg(long, env = "FLEETLOG_STOP_WITHIN", value_name = "D", default_value = "10s", value_parser = humantime::parse_duration)]
     stop_within: Duration,
@@ -91,6 +95,11 @@ impl ProjectorArgs {
         let log = kafka.log()?;
         let pool = config::pool(&self.projector_database_url, "fleetlog projector", CONNECTIONS)?;
         let config = self.config(&log);
+        let (every, upkept, looking) = (self.checkpoint_interval, log.clone(), pool.clone());
+        role.tasks.start("upkeep", |stop| async move {
+            projector::upkeep(upkept, looking, every, stop).await;
+            Ok::<_, Infallible>(())
+        });
         role.tasks.start("projector", |stop| {
             projector::run(config, log, pool, health, stop)
         });

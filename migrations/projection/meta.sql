@@ -54,6 +54,17 @@ CREATE TABLE IF NOT EXISTS projection_meta.rebuilds (
     updated_at   timestamptz NOT NULL DEFAULT now()
 );
 
+-- The newest checkpoint of each partition of readings: a note for schedules and metrics. What counts is in the log.
+CREATE TABLE IF NOT EXISTS projection_meta.checkpoints (
+    log_id    text        NOT NULL,
+    partition integer     NOT NULL,
+    covered   bigint      NOT NULL, -- the offset of readings up to which registers are in the log
+    taken_at  timestamptz NOT NULL,
+    PRIMARY KEY (log_id, partition)
+);
+
 -- For operators: what is folded how far. Nothing here belongs to an organization, so `fleetlog_api` sees none of it.
 GRANT USAGE ON SCHEMA projection_meta TO fleetlog_operator;
-GRANT SELECT ON projection_meta.generations, projection_meta.offsets, projection_meta.rebuilds TO fleetlog_operator;
+GRANT SELECT ON projection_meta.checkpoints, projection_meta.generations, projection_meta.offsets,
+                projection_meta.rebuilds
+    TO fleetlog_operator;

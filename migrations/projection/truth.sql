@@ -171,6 +171,12 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(current_schema() || '.' || partition, 0));
     IF to_regclass(format('%I.%I', current_schema(), partition)) IS NULL THEN
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', partition, history);
+        -- A day that was dropped behind its horizon, for rows that came late: what went to the default partition
+        -- meanwhile is behind the horizon as well.
+        IF EXISTS (SELECT FROM horizons h WHERE h.history = make_day.history AND h.before >= (day + 1)::timestamptz) THEN
+            EXECUTE format('DELETE FROM %I WHERE at >= %L AND at < %L',
+                           history || '_default', day::timestamptz, (day + 1)::timestamptz);
+        END IF;
         EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                        history, partition, day::timestamptz, (day + 1)::timestamptz);
     END IF;
@@ -178,6 +184,60 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION make_day FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION make_day TO fleetlog_projector;
+
+-- The days (UTC) of a history that have a partition, and when each ends.
+CREATE FUNCTION days(history text) RETURNS TABLE (day date, ends_at timestamptz)
+    LANGUAGE sql STABLE
+    SET search_path FROM CURRENT
+    SET timezone = 'UTC'
+    AS $$
+    SELECT found.day, (found.day + 1)::timestamptz
+      FROM (SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+              FROM pg_catalog.pg_inherits i
+              JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+             WHERE i.inhparent = to_regclass(format('%I.%I', current_schema(), days.history))
+               AND c.relname ~ '_[0-9]{8}$') found
+$$;
+
+-- Drops one day (UTC) of a history that lies behind its horizon whole. Says whether it was there. Whoever reads or
+-- writes the history is not kept waiting: after two seconds this gives up.
+CREATE FUNCTION drop_day(history text, day date) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path FROM CURRENT
+    SET timezone = 'UTC'
+    SET lock_timeout = '2s'
+    AS $$
+DECLARE
+    partition text := format('%s_%s', history, to_char(day, 'YYYYMMDD'));
+BEGIN
+    IF NOT EXISTS (SELECT FROM horizons h WHERE h.history = drop_day.history AND h.before >= (day + 1)::timestamptz) THEN
+        RAISE EXCEPTION 'the horizon of % does not lie behind %', history, day;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended(current_schema() || '.' || partition, 0));
+    IF to_regclass(format('%I.%I', current_schema(), partition)) IS NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE %I', partition);
+    RETURN true;
+END
+$$;
+
+-- Deletes what lies behind the horizon of a history and on no day that has a partition.
+CREATE FUNCTION clear_default(history text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+DECLARE
+    cut timestamptz := (SELECT h.before FROM horizons h WHERE h.history = clear_default.history);
+BEGIN
+    IF cut IS NOT NULL AND history IN ('readings', 'logs') THEN
+        EXECUTE format('DELETE FROM %I WHERE at < %L', history || '_default', cut);
+    END IF;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION days, drop_day, clear_default FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION days, drop_day, clear_default TO fleetlog_projector;
 
 -- Every event about a provider device but readings and logs, whole: what was true at T, and what we had been told by
 -- T. All registers can be joined again from these and the histories.

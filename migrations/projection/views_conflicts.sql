@@ -68,8 +68,12 @@ SELECT d.organization,
               WHERE f.provider_device = p.id AND f.at > p.gone_at
                 AND f.name NOT IN ('provider-device.disappeared', 'provider-device.bound')
                 AND NOT (f.name = 'connection.changed' AND f.body ->> 'state' = 'disconnected')),
-            (SELECT min(r.at) FROM readings r WHERE r.provider_device = p.id AND r.at > p.gone_at),
-            (SELECT min(r.at) FROM logs r WHERE r.provider_device = p.id AND r.at > p.gone_at)),
+            (SELECT min(r.at) FROM readings r
+              WHERE r.provider_device = p.id AND r.at > p.gone_at
+                AND r.at >= coalesce((SELECT h.before FROM horizons h WHERE h.history = 'readings'), '-infinity')),
+            (SELECT min(r.at) FROM logs r
+              WHERE r.provider_device = p.id AND r.at > p.gone_at
+                AND r.at >= coalesce((SELECT h.before FROM horizons h WHERE h.history = 'logs'), '-infinity'))),
         p.seen_at) AS at
  ) back
  WHERE p.gone_at IS NOT NULL

@@ -37,10 +37,10 @@ SELECT r.organization,
        r.provider_device AS provider_device_key
   FROM readings r
   JOIN fleet.provider_devices p ON p.id = r.provider_device
- WHERE NOT EXISTS (SELECT FROM horizons h WHERE h.history = 'readings' AND r.at < h.before)
+ WHERE r.at >= coalesce((SELECT h.before FROM horizons h WHERE h.history = 'readings'), '-infinity')
 UNION ALL
 SELECT l.organization, p.device, p.provider_device, 'log', l.at, l.sequence, l.id, l.recorded_at,
        coalesce(l.origin, 'push'), l.device_name, l.name_at, l.provider_device
   FROM logs l
   JOIN fleet.provider_devices p ON p.id = l.provider_device
- WHERE NOT EXISTS (SELECT FROM horizons h WHERE h.history = 'logs' AND l.at < h.before);
+ WHERE l.at >= coalesce((SELECT h.before FROM horizons h WHERE h.history = 'logs'), '-infinity');

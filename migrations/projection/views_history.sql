@@ -286,11 +286,13 @@ SELECT r.organization, p.device, d.serial, p.provider_device,
        r.path, r.at, r.sequence, r.data, r.bytes, r.content_type, r.recorded_at, r.id AS event
   FROM readings r
   JOIN fleet.provider_devices p ON p.id = r.provider_device
-  LEFT JOIN devices d ON d.id = p.device;
+  LEFT JOIN devices d ON d.id = p.device
+ WHERE r.at >= coalesce((SELECT h.before FROM horizons h WHERE h.history = 'readings'), '-infinity');
 
 CREATE OR REPLACE VIEW fleet.logs WITH (security_invoker = true) AS
 SELECT r.organization, p.device, d.serial, p.provider_device,
        r.at, r.sequence, r.level, r.module, r.message, r.metadata, r.recorded_at, r.id AS event
   FROM logs r
   JOIN fleet.provider_devices p ON p.id = r.provider_device
-  LEFT JOIN devices d ON d.id = p.device;
+  LEFT JOIN devices d ON d.id = p.device
+ WHERE r.at >= coalesce((SELECT h.before FROM horizons h WHERE h.history = 'logs'), '-infinity');

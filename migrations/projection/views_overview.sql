@@ -8,8 +8,12 @@ SELECT p.organization,
        p.external_id,
        (
         SELECT least(
-            (SELECT min(x.at) FROM readings x WHERE x.provider_device = p.id),
-            (SELECT min(x.at) FROM logs x WHERE x.provider_device = p.id),
+            (SELECT min(x.at) FROM readings x
+              WHERE x.provider_device = p.id
+                AND x.at >= coalesce((SELECT h.before FROM horizons h WHERE h.history = 'readings'), '-infinity')),
+            (SELECT min(x.at) FROM logs x
+              WHERE x.provider_device = p.id
+                AND x.at >= coalesce((SELECT h.before FROM horizons h WHERE h.history = 'logs'), '-infinity')),
             (SELECT min(x.at) FROM connections x WHERE x.provider_device = p.id),
             (SELECT min(x.at) FROM firmware_reports x WHERE x.provider_device = p.id),
             (SELECT min(x.at) FROM registry_facts x WHERE x.provider_device = p.id),

@@ -9,11 +9,15 @@
 //! - [`run()`]: consumes the log; `ownership` knows what this projector may fold
 //! - [`generations`]: the schemas that hold what is projected, and the views over one of them
 //! - [`rebuild`]: everything folded again beside it, and compared
+//! - [`checkpoint`]: what readings made of registers, kept in the log, so that readings may expire
+//! - [`horizon`]: where histories were cut; [`upkeep()`] drops what is behind, and takes checkpoints
 //! - [`metrics`]: what a projector measures
 
+pub mod checkpoint;
 pub mod connectivity;
 pub mod fold;
 pub mod generations;
+pub mod horizon;
 pub mod rebuild;
 
 mod attempt;
@@ -28,8 +32,10 @@ pub mod metrics;
 mod pause;
 mod project;
 mod run;
+mod upkeep;
 
 pub use config::Config;
 pub use error::ProjectorError;
 pub use fold::FOLD_VERSION;
 pub use run::run;
+pub use upkeep::upkeep;

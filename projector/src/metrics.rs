@@ -34,6 +34,13 @@ pub enum Metric {
     FleetlogProjectorLinkingsTotal,
     /// Counter. Times that this projector went on with another generation, since that was promoted.
     FleetlogProjectorGenerationSwitchesTotal,
+    /// Gauge, in seconds. Label: `partition`. How long ago the newest checkpoint of a partition of readings was taken, or
+    /// a projector first looked for one: readings that are younger than this may not expire.
+    FleetlogProjectorCheckpointAgeSeconds,
+    /// Counter. Label: `outcome`: `written`, `unchanged` (as the log has it already). Records of checkpoints.
+    FleetlogProjectorCheckpointRecordsTotal,
+    /// Counter. Label: `history`. Days of a history that were dropped behind its horizon.
+    FleetlogProjectorDaysDroppedTotal,
 }
 
 impl Metric {
@@ -59,6 +66,9 @@ impl Metric {
             Self::FleetlogProjectorFencedTotal => "Transactions that failed since another owned a partition",
             Self::FleetlogProjectorLinkingsTotal => "Batches in which links were derived again",
             Self::FleetlogProjectorGenerationSwitchesTotal => "Times another generation was gone on with",
+            Self::FleetlogProjectorCheckpointAgeSeconds => "Age of the newest checkpoint",
+            Self::FleetlogProjectorCheckpointRecordsTotal => "Records of checkpoints, by outcome",
+            Self::FleetlogProjectorDaysDroppedTotal => "Days of a history dropped behind its horizon",
         }
     }
 
@@ -69,6 +79,7 @@ impl Metric {
                 | Self::FleetlogProjectorOwnerEpoch
                 | Self::FleetlogProjectorHalted
                 | Self::FleetlogProjectorOldestEventAgeSeconds
+                | Self::FleetlogProjectorCheckpointAgeSeconds
         )
     }
 

@@ -6,6 +6,7 @@
 pub(crate) mod activity;
 pub(crate) mod again;
 pub(crate) mod candidates;
+pub(crate) mod checkpoint;
 pub(crate) mod compare;
 pub(crate) mod derive;
 pub(crate) mod edits;

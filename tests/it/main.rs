@@ -17,5 +17,7 @@ mod rebuild;
 mod rebuild_load;
 mod refusals;
 mod registry;
+mod retention;
 mod roles;
+mod scan;
 mod wire;

@@ -131,10 +131,7 @@ pub async fn produce(log: &LogConfig, topic: Topic, key: &str, value: &str) -> P
 
 /// Changes one setting of a topic.
 pub async fn alter_topic(log: &LogConfig, topic: Topic, setting: &str, value: &str) {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", &log.brokers)
-        .create()
-        .expect("a client");
+    let admin = admin(log);
     let name = topic.name(&log.prefix);
     let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(setting, value);
     let outcome = admin
@@ -146,21 +143,40 @@ pub async fn alter_topic(log: &LogConfig, topic: Topic, setting: &str, value: &s
 
 /// Deletes the records of a partition before an offset, as retention does.
 pub async fn delete_records(log: &LogConfig, topic: Topic, partition: i32, before: i64) {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", &log.brokers)
-        .create()
-        .expect("a client");
     let mut offsets = TopicPartitionList::new();
     offsets
         .add_partition_offset(&topic.name(&log.prefix), partition, Offset::Offset(before))
         .expect("an offset");
-    let outcome = admin
+    let outcome = admin(log)
         .delete_records(&offsets, &AdminOptions::new())
         .await
         .expect("the broker answers");
     for element in outcome.elements() {
         element.error().expect("the records are deleted");
     }
+}
+
+/// Deletes one topic of a log, and waits until it is gone.
+pub async fn delete_topic(log: &LogConfig, topic: Topic) {
+    let name = topic.name(&log.prefix);
+    let outcome = admin(log).delete_topics(&[&name], &AdminOptions::new()).await;
+    let outcome = outcome.expect("the broker answers");
+    assert!(outcome.iter().all(Result::is_ok), "{outcome:?}");
+    eventually("the topic is gone", || async {
+        let found = stream::topics::check(log).await;
+        match found {
+            Err(error) if error.to_string().contains("is missing") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+fn admin(log: &LogConfig) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new()
+        .set("bootstrap.servers", &log.brokers)
+        .create()
+        .expect("a client")
 }
 
 /// A proxy in front of the broker's listener that is advertised under the proxy's own address, and that address.

@@ -13,7 +13,7 @@ mod senders;
 mod stack;
 
 pub use eventually::{eventually, eventually_within};
-pub use kafka::{Raw, alter_topic, delete_records, kafka_proxy, produce, read_log, read_raw};
+pub use kafka::{Raw, alter_topic, delete_records, delete_topic, kafka_proxy, produce, read_log, read_raw};
 pub use process::{Command, Role};
 pub use proxy::Proxy;
 pub use reference::Expected;

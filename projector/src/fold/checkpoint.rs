@@ -109,6 +109,8 @@ impl Registers {
             first_name: device.first_name.as_ref().map(FirstNamed::of),
             last_report: activity
                 .and_then(|row| row.last_report.held())
+                // What events report is in the log for ever.
+                .filter(|(_, report)| matches!(report.by, ReportedBy::Reading | ReportedBy::Log))
                 .map(|(key, report)| Reported::of(*key, *report)),
             latest: Vec::new(),
             receipts,

@@ -176,6 +176,7 @@ impl Row {
     }
 }
 
+/// A provider device, read from its columns.
 pub(super) fn provider_device(
     integration: Uuid,
     known_by: &str,
