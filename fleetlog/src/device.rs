@@ -3,7 +3,11 @@
 mod bind;
 pub(crate) mod change;
 pub(crate) mod edit;
+mod explain;
+mod facts;
 pub(crate) mod fields;
+mod gather;
+mod history;
 mod import;
 pub(crate) mod named;
 mod register;
@@ -18,7 +22,7 @@ use sqlx::PgPool;
 
 use crate::{config::ReaderDatabase, failure::Failure, output};
 
-/// Lists, shows, registers, edits, imports, retires and binds devices
+/// Lists, shows, registers, edits, imports, retires, binds and explains devices
 #[derive(Subcommand)]
 pub(crate) enum Device {
     List(List),
@@ -29,6 +33,8 @@ pub(crate) enum Device {
     Retire(retire::Retire),
     Restore(retire::Restore),
     Bind(bind::Bind),
+    History(history::History),
+    Explain(explain::Explain),
 }
 
 /// Lists the devices of an organization by serial number
@@ -77,6 +83,8 @@ impl Device {
             Self::Retire(command) => command.run().await,
             Self::Restore(command) => command.run().await,
             Self::Bind(command) => command.run().await,
+            Self::History(command) => command.run().await,
+            Self::Explain(command) => command.run().await,
         }
     }
 }

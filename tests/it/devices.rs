@@ -1,4 +1,4 @@
-//! What people say of devices: edits, imports, retirement, and what explains and remembers them.
+//! What people say of devices: edits, imports, retirement.
 
 use std::fmt::Write as _;
 
@@ -8,12 +8,12 @@ use tests::{Delivery, Integration, Stack, on_stack, read_log};
 
 use crate::dialects::{device, rooms};
 
-async fn say(to: &Integration, event: Value) {
+pub(crate) async fn say(to: &Integration, event: Value) {
     Delivery::platform(to, &event).post().await.accepted();
 }
 
 /// Runs `fleetlog device ARGS…`, which must print one JSON value.
-async fn device_json(stack: &Stack, args: &[&str]) -> Value {
+pub(crate) async fn device_json(stack: &Stack, args: &[&str]) -> Value {
     let args: Vec<_> = ["device"]
         .iter()
         .chain(args)

@@ -8,6 +8,7 @@ mod door;
 mod edits;
 mod fold;
 mod generations;
+mod history;
 mod identity;
 mod log;
 mod oddities;

@@ -1,8 +1,10 @@
 //! What these commands ask of schema `fleet`, in a role that may only read.
 
+use std::collections::BTreeMap;
+
 use futures_util::stream::BoxStream;
 use schema::{DeviceId, IntegrationId, Micros, OrganizationId, ProviderDevice};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -197,4 +199,20 @@ pub(super) async fn with_serial(
     .fetch_all(pool)
     .await?;
     Ok(ids.into_iter().map(DeviceId).collect())
+}
+
+/// The names of an organization's integrations.
+pub(super) async fn integration_names(
+    connection: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<BTreeMap<IntegrationId, String>, sqlx::Error> {
+    let rows: Vec<(Uuid, String)> =
+        sqlx::query_as("SELECT integration, name FROM control.integration_policy WHERE organization = $1")
+            .bind(organization.0)
+            .fetch_all(connection)
+            .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, name)| (IntegrationId(id), name))
+        .collect())
 }

@@ -1,5 +1,7 @@
 //! The fields of a device, from registers and edits: what each shows, and why.
 
+pub mod explain;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::{DeviceId, EventId, Field, Micros, OrderKey, PushOutcome, RawJson};
@@ -27,8 +29,23 @@ pub struct Shown {
     pub remote: Option<Observed>,
     /// The current edit.
     pub edit: Option<(OrderKey, EditRow)>,
+    /// What both sides last agreed on, if there is an edit that a cloud could contradict.
+    pub base: Option<Base>,
+    /// The cloud's newest answer to the push of the current edit.
+    pub answer: Option<(PushOutcome, Micros)>,
     /// The pending conflict.
     pub conflict: Option<String>,
+}
+
+/// What both sides last agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The value.
+    pub value: Stored,
+    /// As of when; nothing is as old as `None`.
+    pub at: Option<Micros>,
+    /// The edit that the cloud took, if it is that rather than what the author of the current edit saw.
+    pub accepted: Option<EventId>,
 }
 
 /// What a cloud says of a field.
@@ -46,13 +63,7 @@ impl Tables {
     /// The fields of a device that a cloud or someone here says anything of.
     pub fn fields_of(&self, device: DeviceId) -> BTreeMap<String, Shown> {
         let truth = &self.truth;
-        let linked = self.links.iter().filter(|(_, link)| link.device == device);
-        let linked: Vec<(DeviceKey, Candidate)> = linked
-            .filter_map(|(key, _)| {
-                let row = truth.provider_devices.get(key)?;
-                Some((*key, Candidate::new(row, truth.activity.get(key))))
-            })
-            .collect();
+        let linked = self.linked_to(device);
         let edits = truth.edits_of(device);
         let remotes = remotes(truth, &linked, &edits);
         let fields: BTreeSet<&String> = remotes.keys().chain(edits.keys()).collect();
@@ -62,6 +73,17 @@ impl Tables {
                 let remote = remotes.get(field).cloned();
                 let edits = edits.get(field).map_or(&[][..], Vec::as_slice);
                 (field.clone(), shown(truth, device, field, remote, edits))
+            })
+            .collect()
+    }
+
+    /// The provider devices that a device is made of.
+    fn linked_to(&self, device: DeviceId) -> Vec<(DeviceKey, Candidate)> {
+        let linked = self.links.iter().filter(|(_, link)| link.device == device);
+        linked
+            .filter_map(|(key, _)| {
+                let row = self.truth.provider_devices.get(key)?;
+                Some((*key, Candidate::new(row, self.truth.activity.get(key))))
             })
             .collect()
     }
@@ -145,18 +167,25 @@ fn shown(
         }),
     };
     let state = resolve::resolve(&known);
-    let taken = accepted.filter(|(at, _, _)| {
-        let seen_at = current.and_then(|(_, row)| row.seen_remote_at);
-        Some(*at) >= seen_at
+    let base = current.map(|(_, row)| {
+        let taken = accepted.filter(|(at, _, _)| Some(*at) >= row.seen_remote_at);
+        let seen = || Base {
+            value: row.seen_remote.clone().unwrap_or_else(|| absent(field)),
+            at: row.seen_remote_at,
+            accepted: None,
+        };
+        taken.map_or_else(seen, |(at, key, value)| Base {
+            value: value.clone(),
+            at: Some(at),
+            accepted: Some(key.id),
+        })
     });
-    let value = match (resolve::shows(&known, state), current) {
-        (Shows::Edit, Some((_, row))) => Some(row.value.clone()),
-        (Shows::Base, Some((_, row))) => taken
-            .map(|(_, _, value)| value)
-            .or(row.seen_remote.as_ref())
-            .cloned()
-            .or_else(|| Some(absent(field))),
-        (Shows::Edit | Shows::Base | Shows::Remote, _) => remote.as_ref().map(|remote| remote.value.clone()),
+    let value = match (resolve::shows(&known, state), current, &base) {
+        (Shows::Edit, Some((_, row)), _) => Some(row.value.clone()),
+        (Shows::Base, _, Some(base)) => Some(base.value.clone()),
+        (Shows::Edit | Shows::Base | Shows::Remote, _, _) => {
+            remote.as_ref().map(|remote| remote.value.clone())
+        }
     };
     let conflict = match (state, current, &remote) {
         (State::Conflict, Some((key, _)), Some(remote)) => {
@@ -169,8 +198,14 @@ fn shown(
         value,
         remote,
         edit: current.map(|(key, row)| (*key, (*row).clone())),
+        base: base.filter(|_| !known.local),
+        answer: known.edit.and_then(|edit| edit.answer),
         conflict,
     }
+}
+
+fn boolean(value: bool) -> Stored {
+    Stored::new(&RawJson::from_value(&Value::Bool(value)))
 }
 
 /// Reads a strategy as it is stored.
@@ -284,7 +319,7 @@ impl Said {
         Some(Observed {
             provider_device: self.device,
             key,
-            value: Stored::new(&RawJson::from_value(&Value::Bool(present))),
+            value: boolean(present),
         })
     }
 }

@@ -3,6 +3,7 @@
 mod as_of;
 mod checkpoint;
 mod edits;
+mod explain;
 mod laws;
 mod model;
 mod rules;

@@ -19,7 +19,7 @@ use crate::fold::{fields::Shown, resolve::conflict_id, rows::Stored};
 
 /// One thing that happens to one field. Values and instants are few, so that much coincides.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Says {
         side: usize,
         at: i64,
@@ -52,7 +52,7 @@ enum Step {
 const FIELDS: [&str; 3] = ["metadata", "notes", "tag:x"];
 const STRATEGIES: [&str; 4] = ["prefer_local", "prefer_remote", "manual", "merge"];
 
-fn any_step() -> impl Strategy<Value = Step> {
+pub(super) fn any_step() -> impl Strategy<Value = Step> {
     let at = || 0..9_i64;
     prop_oneof![
         (0..2_usize, at(), 0..3_i64).prop_map(|(side, at, value)| Step::Says { side, at, value }),
@@ -89,7 +89,7 @@ fn value_of(field: &str, value: i64) -> Value {
     }
 }
 
-fn events_of(steps: &[Step]) -> Vec<Event> {
+pub(super) fn events_of(steps: &[Step]) -> Vec<Event> {
     let mut edits: Vec<(Event, &str)> = Vec::new();
     let mut events = vec![named(&by_id("1"), -10, "A"), registered("A", -10)];
     for step in steps {
