@@ -12,7 +12,8 @@
 //! - [`resolve`]: what a field shows when a cloud and we both say something; [`fields`]: the fields of a device
 //! - [`checkpoint`]: what readings made of registers, so that readings may expire
 //! - [`whole()`]: the tables of a whole set of events
-//! - [`as_of`]: the tables of what had happened, and had been told, at a moment
+//! - [`as_of`]: the tables of what had happened, and had been told, at a moment; [`replay`]: what other strategies would
+//!   have decided
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
 
 pub mod as_of;
@@ -25,6 +26,7 @@ pub mod identity;
 mod latest;
 mod observed;
 mod registry;
+pub mod replay;
 pub mod resolve;
 pub mod rows;
 mod shape;

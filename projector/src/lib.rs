@@ -11,7 +11,7 @@
 //! - [`rebuild`]: everything folded again beside it, and compared
 //! - [`checkpoint`]: what readings made of registers, kept in the log, so that readings may expire
 //! - [`horizon`]: where histories were cut; [`upkeep()`] drops what is behind, and takes checkpoints
-//! - [`metrics`]: what a projector measures
+//! - [`metrics`]: what a projector measures; `waiting` counts what waits for a person
 
 pub mod checkpoint;
 pub mod connectivity;
@@ -33,6 +33,7 @@ mod pause;
 mod project;
 mod run;
 mod upkeep;
+mod waiting;
 
 pub use config::Config;
 pub use error::ProjectorError;

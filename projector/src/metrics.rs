@@ -41,6 +41,11 @@ pub enum Metric {
     FleetlogProjectorCheckpointRecordsTotal,
     /// Counter. Label: `history`. Days of a history that were dropped behind its horizon.
     FleetlogProjectorDaysDroppedTotal,
+    /// Gauge. Labels: `kind`, `field`, `integration`, `age` (`1h`, `1d`, `7d` for less than that, or `older`). Conflicts
+    /// that wait for a person, counted every 30 s; the same in every projector, so take the greatest.
+    FleetlogConflictsPending,
+    /// Gauge, in seconds. How long the oldest pending conflict has been waiting; 0 when none waits.
+    FleetlogConflictsOldestAgeSeconds,
 }
 
 impl Metric {
@@ -69,6 +74,8 @@ impl Metric {
             Self::FleetlogProjectorCheckpointAgeSeconds => "Age of the newest checkpoint",
             Self::FleetlogProjectorCheckpointRecordsTotal => "Records of checkpoints, by outcome",
             Self::FleetlogProjectorDaysDroppedTotal => "Days of a history dropped behind its horizon",
+            Self::FleetlogConflictsPending => "Conflicts that wait for a person",
+            Self::FleetlogConflictsOldestAgeSeconds => "How long the oldest conflict has been waiting",
         }
     }
 
@@ -80,6 +87,8 @@ impl Metric {
                 | Self::FleetlogProjectorHalted
                 | Self::FleetlogProjectorOldestEventAgeSeconds
                 | Self::FleetlogProjectorCheckpointAgeSeconds
+                | Self::FleetlogConflictsPending
+                | Self::FleetlogConflictsOldestAgeSeconds
         )
     }
 

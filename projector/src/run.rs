@@ -16,6 +16,7 @@ use crate::{
     pause::Pause,
     project::{Done, Projection},
     sql::{Verdict, verdict},
+    waiting,
 };
 
 /// What is folded: partition n of both goes to one owner, so a provider device's events meet in one projector.
@@ -48,7 +49,14 @@ pub async fn run(
     }
     let stop = shutdown.clone();
     let stop_within = config.stop_within;
-    let work = work(config, log, pool, health, shutdown);
+    let looking = pool.clone();
+    let folding = work(config, log, pool, health, shutdown);
+    let work = async {
+        tokio::select! {
+            ended = folding => ended,
+            never = waiting::count(&looking) => match never {},
+        }
+    };
     tokio::pin!(work);
     tokio::select! {
         ended = &mut work => return ended,

@@ -8,6 +8,7 @@ pub(crate) mod again;
 pub(crate) mod candidates;
 pub(crate) mod checkpoint;
 pub(crate) mod compare;
+pub(crate) mod conflicts;
 pub(crate) mod derive;
 pub(crate) mod edits;
 pub(crate) mod facts;

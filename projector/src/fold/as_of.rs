@@ -95,7 +95,7 @@ impl AsOf {
 }
 
 /// The event that a fact was.
-fn told(device: DeviceId, id: EventId, fact: &LocalFact) -> Option<Event> {
+pub(super) fn told(device: DeviceId, id: EventId, fact: &LocalFact) -> Option<Event> {
     Some(Event {
         id,
         subject: Subject::Device(device),

@@ -145,7 +145,12 @@ pub fn resolve(known: &Known) -> State {
     if taken.is_some() || edit.value == base.value {
         return State::Superseded;
     }
-    match edit.strategy {
+    contested(&edit.strategy)
+}
+
+/// How a field stands that both sides have changed.
+pub fn contested(strategy: &Strategy) -> State {
+    match strategy {
         Strategy::PreferLocal => State::Kept,
         Strategy::PreferRemote => State::Lost,
         // A whole value cannot be merged, and what is not understood is for a person.

@@ -6,6 +6,7 @@ mod edits;
 mod explain;
 mod laws;
 mod model;
+mod replay;
 mod rules;
 mod store;
 

@@ -313,3 +313,40 @@ fn a_conflict_is_shown_with_both_sides_and_what_each_decision_would_do() {
         assert_eq!(code, 3, "{errors}");
     });
 }
+
+#[test]
+fn what_waits_is_counted_by_field_age_and_integration() {
+    on_stack(|stack| async move {
+        let world = World::new(stack.clone()).await;
+        in_conflict(&world, &["A", "B", "C"]).await;
+        // Counted when a projector starts, and every half minute.
+        let projector = stack.projector().await;
+        let integration = world.integration.to_string();
+        let samples = tests::eventually("they are counted", || async {
+            let samples = projector.metric("fleetlog_conflicts_pending").await;
+            if samples.is_empty() {
+                Err("not yet".to_owned())
+            } else {
+                Ok(samples)
+            }
+        })
+        .await;
+        assert_eq!(samples.len(), 1, "{samples:?}");
+        let labels = [
+            "age=\"1h\"",
+            "field=\"metadata\"",
+            "kind=\"field\"",
+            integration.as_str(),
+        ];
+        for label in labels {
+            assert!(samples[0].contains(label), "{label} in {samples:?}");
+        }
+        assert!(samples[0].ends_with(" 3"), "{samples:?}");
+        let oldest = projector.metric("fleetlog_conflicts_oldest_age_seconds").await;
+        let age = oldest[0]
+            .rsplit(' ')
+            .next()
+            .and_then(|age| age.parse::<f64>().ok());
+        assert!(age > Some(3_000.0), "{oldest:?}");
+    });
+}

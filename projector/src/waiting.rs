@@ -1,0 +1,64 @@
+//! Counts what waits for a person to decide, for whoever watches the metrics.
+//!
+//! Apart from the fold: it reads what readers read, now and then, and no event waits for it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    time::Duration,
+};
+
+use metrics::{Label, gauge};
+use sqlx::PgPool;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{metrics::Metric, sql::conflicts};
+
+/// How often it is counted.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// The labels of a count, sorted by name.
+type Labels = Vec<(&'static str, String)>;
+
+/// Counts pending conflicts every now and then, for ever.
+pub(crate) async fn count(pool: &PgPool) -> Infallible {
+    let mut turn = interval(INTERVAL);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shown = BTreeSet::new();
+    loop {
+        turn.tick().await;
+        match conflicts::count(pool).await {
+            Ok(counts) => show(&counts, &mut shown),
+            // Whoever folds says so if Postgres is away; what was counted last stays.
+            Err(error) => tracing::debug!(%error, "pending conflicts cannot be counted: {error}"),
+        }
+    }
+}
+
+/// Shows these counts; what was shown before and is not among them is 0 now.
+fn show(counts: &[conflicts::Count], shown: &mut BTreeSet<Labels>) {
+    let mut pending: BTreeMap<Labels, i64> = shown.iter().map(|labels| (labels.clone(), 0)).collect();
+    for count in counts {
+        let labels = vec![
+            ("age", count.age.clone()),
+            ("field", count.field.clone()),
+            ("integration", count.integration.clone()),
+            ("kind", count.kind.clone()),
+        ];
+        pending.insert(labels, count.pending);
+    }
+    let oldest = counts
+        .iter()
+        .map(|count| count.oldest_seconds)
+        .fold(0.0, f64::max);
+    gauge!(Metric::FleetlogConflictsOldestAgeSeconds.name()).set(oldest);
+    for (labels, n) in pending {
+        let named: Vec<Label> = labels
+            .iter()
+            .map(|(name, value)| Label::new(*name, value.clone()))
+            .collect();
+        #[expect(clippy::cast_precision_loss, reason = "no fleet has 2^53 conflicts")]
+        gauge!(Metric::FleetlogConflictsPending.name(), named).set(n as f64);
+        shown.insert(labels);
+    }
+}
