@@ -217,6 +217,18 @@ fn an_explanation_names_winner_and_losers_and_where_they_lie_in_the_log() {
             assert_eq!(json!(event.id), said["event"]);
         }
 
+        let serial = device_json(&stack, &["explain", "SN-X", "serial"]).await;
+        let said: Vec<_> = serial["statements"].as_array().into_iter().flatten().collect();
+        let told = said.iter().map(|said| (&said["side"], &said["verdict"]));
+        assert_eq!(serial["shows"], "SN-X");
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                (&json!("cloud"), &json!("won")),
+                (&json!("registration"), &json!("agrees"))
+            ]
+        );
+
         let text = stack.fleetlog(&["device", "explain", "SN-X"]).await;
         assert!(
             text.contains("a person has to decide") && text.contains("device-events.v1/"),

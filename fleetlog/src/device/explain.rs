@@ -14,6 +14,7 @@ use projector::fold::{
     rows::{DeviceKey, Stored},
 };
 use schema::{OrganizationId, ProviderDevice, RawJson};
+use serde_json::json;
 use sqlx::{FromRow, PgConnection, types::Json};
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ use super::{
     facts,
     history::snapshot,
     named::{self, Known},
+    sql,
 };
 use crate::{
     config::{KafkaArgs, ReaderDatabase},
@@ -29,7 +31,7 @@ use crate::{
     output,
 };
 
-/// Explains each field of a device: which event won, which lost and why, and where they lie in the log
+/// Explains each field of a device, its serial number and firmware version: which event won, which lost and why, and where they lie in the log
 ///
 /// Folds again what was told of the device, and says so if the rows that readers see show anything else. Without
 /// Kafka's address events are named by their ids alone.
@@ -132,9 +134,7 @@ fn nothing_said(known: &Known, field: &str) -> Failure {
         known.serial
     );
     let instead = match field {
-        "firmware" | "firmware_version" => {
-            "its firmware reports are in fleet.firmware_history and `fleetlog device history`"
-        }
+        "firmware" => "the version it runs is the field firmware_version",
         "battery" | "signal" => "the readings that it is found in are in fleet.gauges",
         "connectivity" | "last_report_at" | "last_seen_online_at" | "last_seen_offline_at" => {
             "what it rests on is in fleet.connectivity"
@@ -161,6 +161,7 @@ async fn explain(snapshot: &mut PgConnection, known: &Known) -> Result<Explanati
     let keys: Vec<Uuid> = linked.iter().map(|linked| linked.id).collect();
     for heard in facts::heard(snapshot, &keys, Moment::END).await? {
         heard.tell(&mut as_of);
+        trail.note_heard(&heard);
     }
     let mut tables = as_of.tables();
     // Which provider devices it is made of may depend on others, which were not read.
@@ -177,14 +178,45 @@ async fn explain(snapshot: &mut PgConnection, known: &Known) -> Result<Explanati
         );
         clouds.insert(row.id, row.provider_device.parse().map_err(anyhow::Error::from)?);
     }
-    let fields = tables.explain(known.id);
-    let drifted = drifted(&shown(snapshot, known).await?, &fields);
+    let mut fields = tables.explain(known.id);
+    let mut drifted = drifted(&shown(snapshot, known).await?, &fields);
+    let primary = sql::primary_packages(snapshot, known.organization).await?;
+    let (serial, version) = own(snapshot, known).await?;
+    for (name, explained, shown) in [
+        ("serial", tables.explain_serial(known.id), serial),
+        (
+            "firmware_version",
+            tables.explain_firmware(known.id, &primary),
+            version,
+        ),
+    ] {
+        let Some(explained) = explained else {
+            continue;
+        };
+        let folded = explained.shown.value.as_ref().map(|value| value.hash);
+        let shown = shown.map(|text| Stored::new(&RawJson::from_value(&json!(text))).hash);
+        if folded != shown {
+            drifted.push(name.to_owned());
+        }
+        fields.insert(name.to_owned(), explained);
+    }
     Ok(Explanation {
         fields,
         clouds,
         trail,
         drifted,
     })
+}
+
+/// The serial number and the firmware version that the device shows.
+async fn own(
+    snapshot: &mut PgConnection,
+    known: &Known,
+) -> Result<(Option<String>, Option<String>), sqlx::Error> {
+    sqlx::query_as("SELECT d.serial, d.firmware_version FROM fleet.devices d WHERE d.id = $1")
+        .bind(known.id.0)
+        .fetch_one(snapshot)
+        .await
 }
 
 /// Fields of which the view and the facts say different things.

@@ -208,6 +208,30 @@ impl Heard {
         as_of.heard(&self.device, self.key, &self.said, self.by);
     }
 
+    /// Its event.
+    pub(super) fn event(&self) -> EventId {
+        self.key.id
+    }
+
+    /// Its event's name.
+    pub(super) fn event_name(&self) -> &'static str {
+        if self.by == ReportedBy::Log {
+            "log.received"
+        } else {
+            "reading.received"
+        }
+    }
+
+    /// When we first received it.
+    pub(super) fn recorded_at(&self) -> Micros {
+        self.said.recorded_at
+    }
+
+    /// The key of its event in the log.
+    pub(super) fn log_key(&self) -> String {
+        self.device.to_string()
+    }
+
     /// The name it says.
     pub(super) fn named(&self) -> Option<&str> {
         self.said.device_name.as_deref()

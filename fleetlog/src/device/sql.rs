@@ -216,3 +216,21 @@ pub(super) async fn integration_names(
         .map(|(id, name)| (IntegrationId(id), name))
         .collect())
 }
+
+/// The package of each integration of an organization that alone counts, where it has one.
+pub(super) async fn primary_packages(
+    connection: &mut PgConnection,
+    organization: OrganizationId,
+) -> Result<BTreeMap<IntegrationId, String>, sqlx::Error> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT integration, primary_package FROM control.integration_policy
+          WHERE organization = $1 AND primary_package IS NOT NULL",
+    )
+    .bind(organization.0)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, package)| (IntegrationId(id), package))
+        .collect())
+}

@@ -17,8 +17,11 @@ use crate::{
 };
 
 /// How a field stands, in words.
-fn state(state: State) -> &'static str {
+fn state(name: &str, state: State) -> &'static str {
     match state {
+        State::Remote if name == "serial" => "it is the name that a cloud has for the device",
+        State::Local if name == "serial" => "no cloud has named the device yet",
+        State::Remote if name == "firmware_version" => "it is the newest that was reported",
         State::Remote => "nobody edited it here",
         State::Local => "it is ours alone",
         State::Pending => "the cloud has what the author of the edit saw: the edit is to be pushed",
@@ -39,13 +42,15 @@ fn verdict(verdict: Verdict) -> (&'static str, String) {
         Verdict::Won => ("won", String::new()),
         Verdict::Agrees => ("agrees", "it says what is shown".to_owned()),
         Verdict::Waits => ("waits", "both changed, and a person has to decide".to_owned()),
-        Verdict::Older => lost("a newer statement of a cloud counts"),
+        Verdict::Older => lost("a newer statement counts"),
         Verdict::Gone => lost("its cloud no longer has the device, another has"),
         Verdict::BeforeGone => lost("it was said before the device disappeared there and came back"),
         Verdict::Replaced(by) => ("lost", format!("edit {by} came after it")),
         Verdict::Rejected => lost("the cloud refused it"),
         Verdict::Superseded => lost("only the cloud has changed since both sides last agreed"),
         Verdict::Outweighed => lost("both changed, and the strategy prefers the other side"),
+        Verdict::Overruled => lost("the name that a cloud has for the device counts"),
+        Verdict::OtherPackage => lost("its integration declares another package the primary one"),
         Verdict::NothingNew => lost("it is no newer than what both sides last agreed on"),
     }
 }
@@ -57,6 +62,7 @@ fn source(statement: &Statement, explanation: &Explanation) -> String {
             None => key.to_string(),
         },
         Source::Edit(edit) => edit.author.clone(),
+        Source::Registration(author) => author.clone(),
     }
 }
 
@@ -74,7 +80,7 @@ pub(super) fn text(name: &str, explained: &Explained, explanation: &Explanation)
     let mut rows = vec![("shows", output::or_dash(value))];
     rows.push((
         "state",
-        format!("{}: {}", <&str>::from(shown.state), state(shown.state)),
+        format!("{}: {}", <&str>::from(shown.state), state(name, shown.state)),
     ));
     if let Some(base) = &shown.base {
         let since = match (base.accepted, base.at) {
@@ -133,6 +139,7 @@ pub(super) fn json(known: &Known, name: &str, explained: &Explained, explanation
         let side = match &statement.source {
             Source::Cloud(_) => "cloud",
             Source::Edit(_) => "edit",
+            Source::Registration(_) => "registration",
         };
         json!({
             "at": statement.key.at, "sequence": statement.key.sequence, "event": statement.key.id,
@@ -145,7 +152,7 @@ pub(super) fn json(known: &Known, name: &str, explained: &Explained, explanation
     json!({
         "device": known.id, "serial": known.serial, "field": name,
         "shows": shown.value.as_ref().map(parsed),
-        "state": <&str>::from(shown.state), "meaning": state(shown.state),
+        "state": <&str>::from(shown.state), "meaning": state(name, shown.state),
         "strategy": shown.edit.as_ref().map(|(_, edit)| &edit.strategy),
         "base": shown.base.as_ref().map(|base| json!({
             "value": parsed(&base.value), "at": base.at, "from": if base.accepted.is_some() { "accepted" } else { "seen" },

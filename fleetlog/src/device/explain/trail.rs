@@ -10,7 +10,10 @@ use schema::{EventId, Micros, Topic};
 use stream::{LogConfig, Position, Sought};
 use tokio::time::Instant;
 
-use crate::{device::facts::Fact, failure::Failure};
+use crate::{
+    device::facts::{Fact, Heard},
+    failure::Failure,
+};
 
 /// How many events are looked for at once.
 const AT_ONCE: usize = 4;
@@ -28,6 +31,7 @@ pub(super) struct Step {
     pub(super) recorded_at: Micros,
     /// A copy of it, if one was looked for and found.
     pub(super) position: Option<Position>,
+    topic: Topic,
     log_key: String,
 }
 
@@ -41,9 +45,22 @@ impl Trail {
             name: fact.name.clone(),
             recorded_at: fact.recorded_at,
             position: None,
+            topic: Topic::Events,
             log_key,
         };
         self.events.insert(fact.key.id, step);
+    }
+
+    /// Keeps what is needed to find the event of a reading or a log entry, which may have said a name.
+    pub(super) fn note_heard(&mut self, heard: &Heard) {
+        let step = Step {
+            name: heard.event_name().to_owned(),
+            recorded_at: heard.recorded_at(),
+            position: None,
+            topic: Topic::Readings,
+            log_key: heard.log_key(),
+        };
+        self.events.insert(heard.event(), step);
     }
 
     /// What is known of an event.
@@ -68,7 +85,7 @@ impl Trail {
         let found: Vec<_> = iter(events.into_iter().filter_map(sought))
             .map(async |(id, step)| {
                 let sought = Sought {
-                    topic: Topic::Events,
+                    topic: step.topic,
                     key: &step.log_key,
                     id,
                     recorded_at: step.recorded_at,

@@ -1,5 +1,8 @@
 //! Why a field shows what it shows: everything that was said of it, what won, and why the rest did not.
 
+mod firmware;
+mod serial;
+
 use std::collections::BTreeMap;
 
 use schema::{DeviceId, EventId, Field, OrderKey};
@@ -41,6 +44,8 @@ pub enum Source {
     Cloud(DeviceKey),
     /// A person, here.
     Edit(Box<EditRow>),
+    /// A person who named the device by its serial number.
+    Registration(String),
 }
 
 /// What became of a statement.
@@ -68,6 +73,10 @@ pub enum Verdict {
     Waits,
     /// It is no newer than what both sides last agreed on.
     NothingNew,
+    /// A cloud's name for the device counts.
+    Overruled,
+    /// It is of another package than the one that counts.
+    OtherPackage,
 }
 
 impl Tables {

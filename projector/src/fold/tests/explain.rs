@@ -1,6 +1,6 @@
 //! What explains a field: everything that was said of it, and at most one winner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
 use rstest::rstest;
@@ -34,6 +34,7 @@ fn verdicts(events: &[Event], field: &str) -> Vec<(&'static str, i64, Verdict)> 
         let source = match said.source {
             Source::Cloud(_) => "cloud",
             Source::Edit(_) => "edit",
+            Source::Registration(_) => "registration",
         };
         (
             source,
@@ -119,6 +120,84 @@ fn a_whole_list_of_tags_speaks_of_each() {
     ];
     let expected = [("cloud", 3, Verdict::Won), ("cloud", 1, Verdict::Older)];
     assert_eq!(verdicts(&events, "tag:x"), expected);
+}
+
+#[test]
+fn a_serial_is_the_newest_name_of_a_cloud_that_is_there_else_what_was_registered() {
+    let [cloud, other] = sides();
+    let serial = |events: &[Event]| {
+        let tables = whole(events.iter().map(|event| (0, event)));
+        let explained = tables.explain_serial(device()).unwrap();
+        let serial = tables
+            .devices
+            .get(&device())
+            .map(|device| format!("{:?}", device.serial));
+        assert_eq!(
+            explained.shown.value.map(|value| value.text),
+            serial,
+            "it says what is shown"
+        );
+        explained
+            .statements
+            .into_iter()
+            .map(|said| said.verdict)
+            .collect::<Vec<_>>()
+    };
+    let registered = registered("A", 1);
+    assert_eq!(serial(std::slice::from_ref(&registered)), [Verdict::Won]);
+    let mut events = vec![registered, named(&cloud, 2, "A")];
+    assert_eq!(serial(&events), [Verdict::Won, Verdict::Agrees]);
+    events.push(named(&cloud, 4, "B"));
+    let to = json!({"device": device(), "author": "ann"});
+    events.push(event(&cloud, "provider-device.bound", 3, &to));
+    assert_eq!(serial(&events), [Verdict::Won, Verdict::Overruled]);
+    events.push(event(&other, "provider-device.bound", 5, &to));
+    assert_eq!(serial(&events), [Verdict::Won, Verdict::Older, Verdict::Agrees]);
+    events.push(event(
+        &other,
+        "provider-device.disappeared",
+        6,
+        &json!({"how": "reported"}),
+    ));
+    assert_eq!(serial(&events), [Verdict::Gone, Verdict::Won, Verdict::Overruled]);
+}
+
+#[test]
+fn a_firmware_version_is_the_newest_that_was_reported_of_a_package_that_counts() {
+    let report = |package: &str, version: &str, at| {
+        event(
+            &sides()[0],
+            "firmware.reported",
+            at,
+            &json!({"package": package, "version": version}),
+        )
+    };
+    let events = [
+        named(&sides()[0], 1, "A"),
+        registered("A", 1),
+        report("main", "1", 2),
+        report("main", "2", 3),
+        report("modem", "9", 4),
+        report("main", "", 5),
+    ];
+    let tables = whole(events.iter().map(|event| (0, event)));
+    let check = |primary: &BTreeMap<_, _>, version: &str, expected: &[Verdict]| {
+        let explained = tables.explain_firmware(device(), primary).unwrap();
+        assert_eq!(explained.shown.value.unwrap().text, version);
+        let found: Vec<_> = explained.statements.iter().map(|said| said.verdict).collect();
+        assert_eq!(found, expected);
+    };
+    check(
+        &BTreeMap::new(),
+        "\"9\"",
+        &[Verdict::Won, Verdict::Older, Verdict::Older],
+    );
+    let main = BTreeMap::from([(sides()[0].integration, "main".to_owned())]);
+    check(
+        &main,
+        "\"2\"",
+        &[Verdict::OtherPackage, Verdict::Won, Verdict::Older],
+    );
 }
 
 proptest! {
