@@ -3,9 +3,11 @@
 //! - `pending`: what waits, and which of it is meant
 //! - `show`: one of them, with what each decision would do
 //! - `decision`: what can be decided about what; `resolve` appends it
+//! - `replay`: what other strategies would have decided
 
 mod decision;
 mod pending;
+mod replay;
 mod resolve;
 mod show;
 mod sql;
@@ -16,12 +18,13 @@ use schema::RawJson;
 use self::pending::{Filters, Pending};
 use crate::{clock, config::ReaderDatabase, failure::Failure, output};
 
-/// Lists, shows and resolves conflicts: what waits for a person to decide
+/// Lists, shows, resolves and replays conflicts: what waits for a person to decide
 #[derive(Subcommand)]
 pub(crate) enum Conflicts {
     List(List),
     Show(show::Show),
     Resolve(Box<resolve::Resolve>),
+    Replay(replay::Replay),
 }
 
 /// Lists what waits for a person to decide, the oldest first
@@ -53,6 +56,7 @@ impl Conflicts {
             Self::List(command) => command.run().await,
             Self::Show(command) => command.run().await,
             Self::Resolve(command) => command.run().await,
+            Self::Replay(command) => command.run().await,
         }
     }
 }

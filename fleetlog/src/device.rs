@@ -4,7 +4,7 @@ mod bind;
 pub(crate) mod change;
 pub(crate) mod edit;
 mod explain;
-mod facts;
+pub(crate) mod facts;
 pub(crate) mod fields;
 mod gather;
 mod history;

@@ -193,6 +193,9 @@ mod tests {
             &format!("device bind x --integration {id} --duplicate"),
             "conflicts list --field metadata --older-than 7d --limit 5 --json",
             "conflicts show 00 --json",
+            &format!(
+                "conflicts replay --strategy metadata=prefer_local --organization {id} --since 30d --json"
+            ),
             "conflicts resolve 00 01 --keep-local --note n --no-wait --json",
             "conflicts resolve --all-matching --kind field --keep-remote --yes",
             &format!("conflicts resolve 00 --same-device --to {id}"),

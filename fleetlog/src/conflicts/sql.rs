@@ -143,3 +143,25 @@ pub(super) async fn linked(
     .fetch_all(pool)
     .await
 }
+
+/// The devices of which people edited one of these fields, with their serial numbers, in their order.
+pub(super) async fn edited(
+    pool: &PgPool,
+    fields: &[String],
+    organization: Option<OrganizationId>,
+) -> Result<Vec<(DeviceId, String)>, sqlx::Error> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT DISTINCT f.device, f.serial
+           FROM fleet.device_fields f
+          WHERE f.edit_event IS NOT NULL AND f.field = ANY ($1) AND ($2::uuid IS NULL OR f.organization = $2)
+          ORDER BY f.serial, f.device",
+    )
+    .bind(fields)
+    .bind(organization.map(|organization| organization.0))
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(device, serial)| (DeviceId(device), serial))
+        .collect())
+}

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 /// An event about a device, as it was told.
 #[derive(Clone, Debug)]
-pub(super) struct Fact {
-    pub(super) key: OrderKey,
+pub(crate) struct Fact {
+    pub(crate) key: OrderKey,
     pub(super) recorded_at: Micros,
     /// The event's name.
     pub(super) name: String,
@@ -31,6 +31,14 @@ pub(super) struct Fact {
     pub(super) body: String,
 }
 
+/// A fact as it is kept in the tables.
+pub(crate) enum Kept<'a> {
+    /// Told of a provider device.
+    Registry(&'a ProviderDevice, RegistryFact),
+    /// Told of a device by people.
+    Local(DeviceId, LocalFact),
+}
+
 impl Fact {
     /// What it says; none if this version does not know it.
     pub(super) fn decoded(&self) -> Option<Body> {
@@ -43,35 +51,41 @@ impl Fact {
         provider_device.or_else(|| self.device.map(|device| device.to_string()))
     }
 
+    /// It as it is kept in the tables.
+    pub(crate) fn kept(&self) -> Option<Kept<'_>> {
+        if let Some(provider_device) = &self.provider_device {
+            let fact = RegistryFact {
+                organization: self.organization,
+                name: self.name.clone(),
+                at: self.key.at,
+                sequence: self.key.sequence,
+                recorded_at: self.recorded_at,
+                origin: self.origin.unwrap_or(Origin::System),
+                body: self.body.clone(),
+            };
+            return Some(Kept::Registry(provider_device, fact));
+        }
+        let fact = LocalFact {
+            organization: self.organization,
+            name: self.name.clone(),
+            serial: self.serial(),
+            at: self.key.at,
+            sequence: self.key.sequence,
+            recorded_at: self.recorded_at,
+            author: self.author.clone(),
+            body: self.body.clone(),
+        };
+        Some(Kept::Local(self.device?, fact))
+    }
+
     /// Has it folded again.
     pub(super) fn tell(&self, as_of: &mut AsOf) {
-        match (&self.provider_device, self.device) {
-            (Some(provider_device), _) => {
-                let fact = RegistryFact {
-                    organization: self.organization,
-                    name: self.name.clone(),
-                    at: self.key.at,
-                    sequence: self.key.sequence,
-                    recorded_at: self.recorded_at,
-                    origin: self.origin.unwrap_or(Origin::System),
-                    body: self.body.clone(),
-                };
+        match self.kept() {
+            Some(Kept::Registry(provider_device, fact)) => {
                 as_of.registry(provider_device, self.key.id, &fact);
             }
-            (None, Some(device)) => {
-                let fact = LocalFact {
-                    organization: self.organization,
-                    name: self.name.clone(),
-                    serial: self.serial(),
-                    at: self.key.at,
-                    sequence: self.key.sequence,
-                    recorded_at: self.recorded_at,
-                    author: self.author.clone(),
-                    body: self.body.clone(),
-                };
-                as_of.local(device, self.key.id, &fact);
-            }
-            (None, None) => {}
+            Some(Kept::Local(device, fact)) => as_of.local(device, self.key.id, &fact),
+            None => {}
         }
     }
 
@@ -140,7 +154,7 @@ fn facts(rows: BoxStream<'_, Result<FactRow, sqlx::Error>>) -> BoxStream<'_, Res
 }
 
 /// Everything told of a device and of what is linked to it now, oldest first.
-pub(super) fn of_device(
+pub(crate) fn of_device(
     connection: &mut PgConnection,
     device: DeviceId,
 ) -> BoxStream<'_, Result<Fact, sqlx::Error>> {

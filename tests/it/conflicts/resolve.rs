@@ -350,3 +350,72 @@ fn what_waits_is_counted_by_field_age_and_integration() {
         assert!(age > Some(3_000.0), "{oldest:?}");
     });
 }
+
+#[test]
+fn a_dry_run_tells_what_another_strategy_would_have_decided() {
+    on_stack(|stack| async move {
+        let world = World::new(stack.clone()).await;
+        in_conflict(&world, &["A", "B", "C"]).await;
+        shown(&world, &["D"]).await;
+        world
+            .tell(&[
+                world.edited(
+                    "D",
+                    10,
+                    ("metadata", version(2)),
+                    Some((version(1), 0)),
+                    "prefer_local",
+                ),
+                world.observed("D", 20, &json!({"metadata": version(3)})),
+            ])
+            .await;
+        for (serial, decision) in [("A", "--keep-local"), ("B", "--keep-remote")] {
+            let conflict = conflict_of(&stack, serial).await;
+            resolve(&stack, &[&conflict, decision, "--author", "bea"]).await;
+        }
+        let before = tests::read_log(&stack.log).await.len();
+        let replayed = |options: &[&str]| {
+            let args = [&["conflicts", "replay", "--json", "--strategy"], options].concat();
+            let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+            let stack = stack.clone();
+            async move {
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                let lines = stack.fleetlog(&args).await;
+                let rows = lines.lines().map(|line| {
+                    let row: Value = serde_json::from_str(line).expect("a JSON object a line");
+                    let of = |column: &str| row[column].as_str().unwrap_or("-").to_owned();
+                    [of("serial"), of("decided"), of("decided_by"), of("would_be")].join(" ")
+                });
+                rows.collect::<Vec<String>>()
+            }
+        };
+        assert_eq!(
+            replayed(&["metadata=prefer_local"]).await,
+            [
+                "A keep_local bea local",
+                "B keep_remote bea local",
+                "C waits - local",
+                "D local - local"
+            ]
+        );
+        assert_eq!(
+            replayed(&["metadata=prefer_remote", "--differing"]).await,
+            ["A keep_local bea remote", "C waits - remote", "D local - remote"]
+        );
+        assert_eq!(
+            replayed(&["metadata=manual", "--differing"]).await,
+            ["D local - waits"]
+        );
+        assert!(replayed(&["metadata=manual", "--since", "10m"]).await.is_empty());
+        assert!(replayed(&["enabled=prefer_local"]).await.is_empty());
+        assert_eq!(
+            tests::read_log(&stack.log).await.len(),
+            before,
+            "nothing was appended"
+        );
+        let (code, _, errors) = stack
+            .try_fleetlog(&["conflicts", "replay", "--strategy", "notes=manual"])
+            .await;
+        assert_eq!(code, 2, "{errors}");
+    });
+}
