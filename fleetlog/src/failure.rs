@@ -133,6 +133,7 @@ impl From<RebuildError> for Failure {
             | RebuildError::NotAccepted { .. }
             | RebuildError::NothingToRollBackTo
             | RebuildError::OtherRules { .. }
+            | RebuildError::TooMany(_)
             | RebuildError::BeginningGone(_)
             | RebuildError::OtherLog { .. } => Self::Refused(error.into()),
             RebuildError::NoSuchDevice(_) => Self::NotFound(error.into()),

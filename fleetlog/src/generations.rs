@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use projector::{
     FOLD_VERSION,
-    rebuild::{self, Overview, Progress, Promotion, RebuildError},
+    rebuild::{self, Overview, Progress, Promotion},
 };
 use schema::Topic;
 use service::CancellationToken;
@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     output,
     rebuild::{access, seconds},
-    watch::watched,
+    watch::stoppable,
 };
 
 /// Shows the generations of projections, and decides which one readers see
@@ -204,7 +204,7 @@ impl Promote {
         let progress = Progress::default();
         let (generation, accept) = (self.generation.as_deref(), self.accept.as_deref());
         let work = Box::pin(rebuild::promote_built(&access, generation, accept, &progress));
-        let promotion = stoppable(&progress, work).await?;
+        let promotion = stoppable(&progress, &CancellationToken::new(), work).await?;
         told(&promotion, self.change.json)
     }
 }
@@ -214,7 +214,7 @@ impl Rollback {
         let access = access(&self.change.kafka, &self.change.database)?;
         let progress = Progress::default();
         let work = Box::pin(rebuild::roll_back(&access, self.generation.as_deref(), &progress));
-        let promotion = stoppable(&progress, work).await?;
+        let promotion = stoppable(&progress, &CancellationToken::new(), work).await?;
         told(&promotion, self.change.json)
     }
 }
@@ -229,21 +229,6 @@ impl Drop {
             output::line(format!("{} is gone", self.generation))
         }
     }
-}
-
-/// Does something until told to stop. What was under way then fails whole, and can be done again.
-async fn stoppable<T>(
-    progress: &Progress,
-    work: impl Future<Output = Result<T, RebuildError>>,
-) -> Result<T, RebuildError> {
-    let stop = CancellationToken::new();
-    let work = async {
-        tokio::select! {
-            ended = work => ended,
-            () = stop.cancelled() => Err(RebuildError::Stopped),
-        }
-    };
-    watched(progress, &stop, work).await
 }
 
 fn told(promotion: &Promotion, json: bool) -> Result<(), Failure> {

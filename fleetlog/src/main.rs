@@ -25,6 +25,7 @@ mod run;
 mod migrate;
 mod topics;
 
+mod audit_rows;
 mod checkpoint;
 mod generations;
 mod horizon;
@@ -99,6 +100,7 @@ enum Command {
     Rebuild(Box<rebuild::Rebuild>),
     #[command(subcommand)]
     Generations(generations::Generations),
+    Audit(audit_rows::AuditRows),
     Health(health::Health),
     Simulate(simulate::Simulate),
     Send(send::Send),
@@ -123,6 +125,7 @@ impl Command {
             Self::Events(command) => command.run().await,
             Self::Rebuild(command) => command.run().await,
             Self::Generations(command) => command.run().await,
+            Self::Audit(command) => command.run().await,
             Self::Health(command) => command.run().await,
             Self::Simulate(command) => command.run().await,
             Self::Send(command) => command.run().await,
@@ -204,6 +207,15 @@ mod tests {
             check(line, &["--database-url", "postgres://reader@here/fleetlog"]);
         }
         for line in [
+            "rebuild --memory 512MB --workers 2 --promote --json",
+            "rebuild --no-promote --afresh",
+            "rebuild --accept 0123456789abcdef",
+            "rebuild --device SN-1",
+            "generations list --json",
+            "generations promote gen_2 --accept 0123456789abcdef",
+            "generations rollback",
+            "generations drop gen_1",
+            "audit --sample 10 --seed 1 --metrics-file f.prom --json",
             "checkpoint --json",
             "horizon show --json",
             "horizon advance readings --before 90d --yes --json",

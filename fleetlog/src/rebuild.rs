@@ -12,9 +12,9 @@ use crate::{
     config::{KafkaArgs, ProjectorDatabase},
     failure::Failure,
     output, projector_role,
-    watch::watched,
+    watch::{stoppable, watched},
 };
-pub(crate) use show::seconds;
+pub(crate) use show::{audit, seconds};
 
 /// How many connections a rebuild has: two for each partition that is loaded, and some that wait and compare.
 const CONNECTIONS: u32 = 16;
@@ -32,6 +32,7 @@ Examples:
   fleetlog rebuild                         # after an upgrade that changed the fold, or in doubt
   fleetlog rebuild --no-promote            # only to know
   fleetlog rebuild --accept 8a4…           # what differs is as it should be
+  fleetlog rebuild --device C252400001     # one device alone, in the live generation
   fleetlog generations rollback            # back to the generation before
 
 Exit codes: 0 if it was promoted, or could be; 1 if it differs, 4 if it was refused, 5 if it was stopped or something
@@ -48,6 +49,9 @@ pub(crate) struct Rebuild {
     /// Partitions that are folded at the same time; they share the memory
     #[arg(long, env = "FLEETLOG_REBUILD_WORKERS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    /// Fold only this device again, by serial number or id, and put its live rows right
+    #[arg(long, value_name = "SERIAL|ID", conflicts_with_all = ["promote", "no_promote", "accept", "afresh"])]
+    device: Option<String>,
     #[command(flatten)]
     promotion: Promotion,
     /// What differs is as it should be: the digest of the difference, from the report
@@ -80,6 +84,9 @@ impl Rebuild {
     /// Does it.
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let stop = CancellationToken::new();
+        if let Some(device) = &self.device {
+            return self.one(device, &stop).await;
+        }
         let order = Order {
             access: access(&self.kafka, &self.database)?,
             memory: self.memory.0,
@@ -98,6 +105,23 @@ impl Rebuild {
             show::report(&report)?;
         }
         ended(&report)
+    }
+
+    /// One device alone.
+    async fn one(&self, device: &str, stop: &CancellationToken) -> Result<(), Failure> {
+        let access = access(&self.kafka, &self.database)?;
+        let progress = Progress::default();
+        let work = Box::pin(projector::rebuild::rebuild_device(&access, device, &progress));
+        let repaired = stoppable(&progress, stop, work).await?;
+        if self.json {
+            return output::json(&repaired);
+        }
+        show::audit(&repaired)?;
+        output::line(if repaired.repaired {
+            "put right"
+        } else {
+            "nothing differs from the log"
+        })
     }
 }
 

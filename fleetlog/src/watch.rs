@@ -8,7 +8,7 @@ use std::{
 };
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use projector::rebuild::{Phase, Progress, Snapshot};
+use projector::rebuild::{Phase, Progress, RebuildError, Snapshot};
 use service::{CancellationToken, shutdown};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -41,6 +41,21 @@ pub(crate) async fn watched<T>(
             _ = turn.tick() => line.draw(&progress.snapshot()),
         }
     }
+}
+
+/// The same for what cannot stop half-way: what is under way fails whole, and can be done again.
+pub(crate) async fn stoppable<T>(
+    progress: &Progress,
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, RebuildError>>,
+) -> Result<T, RebuildError> {
+    let work = async {
+        tokio::select! {
+            ended = work => ended,
+            () = stop.cancelled() => Err(RebuildError::Stopped),
+        }
+    };
+    watched(progress, stop, work).await
 }
 
 /// A line on stderr that is drawn again and again, or lines below each other where that is no terminal.

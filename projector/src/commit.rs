@@ -66,11 +66,7 @@ impl Plain {
     }
 
     /// Learns from a transaction that was committed.
-    fn learn(
-        &mut self,
-        news: impl ExactSizeIterator<Item = DeviceKey>,
-        gone: impl Iterator<Item = DeviceKey>,
-    ) {
+    fn learn(&mut self, news: Vec<DeviceKey>, gone: Vec<DeviceKey>) {
         for key in gone {
             self.0.remove(&key);
         }
@@ -123,6 +119,30 @@ pub(crate) async fn commit(
         transaction.rollback().await?;
         return Ok(Outcome::Fenced);
     }
+    let Some(joined) = join(connection, batch, plain).await? else {
+        transaction.rollback().await?;
+        return Ok(Outcome::Crowded);
+    };
+    transaction.commit().await?;
+    plain.learn(joined.news, joined.gone);
+    Ok(Outcome::Committed(joined.written))
+}
+
+/// What joining a batch wrote, and which provider devices are known to be plain, or not, once that is committed.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    written: Written,
+    news: Vec<DeviceKey>,
+    gone: Vec<DeviceKey>,
+}
+
+/// Joins the rows of a batch, and derives links and devices again. Nothing, and all is to be rolled back, if too many
+/// devices turned out to be concerned.
+pub(crate) async fn join(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    plain: &Plain,
+) -> sqlx::Result<Option<Joined>> {
     let receipt_timed: Vec<_> = batch.receipt_timed().copied().collect();
     let known = if receipt_timed.is_empty() {
         BTreeMap::new()
@@ -155,12 +175,11 @@ pub(crate) async fn commit(
     compare(connection, &asked, &before, truth, &lowered_devices, &mut touched).await?;
     let linked = !touched.is_empty();
     if linked && !touched.derive(connection).await? {
-        transaction.rollback().await?;
-        return Ok(Outcome::Crowded);
+        return Ok(None);
     }
-    transaction.commit().await?;
-    learn(plain, &asked, &before);
-    Ok(Outcome::Committed(Written { rows, linked }))
+    let (news, gone) = learned(&asked, &before);
+    let written = Written { rows, linked };
+    Ok(Some(Joined { written, news, gone }))
 }
 
 /// Provider devices whose row is not known to be there and to stay as it is.
@@ -277,18 +296,15 @@ async fn compare(
     Ok(())
 }
 
-/// Remembers which provider devices need not be asked for any more.
-fn learn(
-    plain: &mut Plain,
+/// Which provider devices need not be asked for any more, and which do.
+fn learned(
     asked: &BTreeMap<DeviceKey, &ProviderDeviceRow>,
     before: &BTreeMap<DeviceKey, Held>,
-) {
+) -> (Vec<DeviceKey>, Vec<DeviceKey>) {
     let has_tombstone = |key: &DeviceKey, row: &ProviderDeviceRow| {
         row.gone.key().is_some() || before.get(key).is_some_and(|held| held.candidate.gone.is_some())
     };
     let (gone, news): (Vec<_>, Vec<_>) = asked.iter().partition(|(key, row)| has_tombstone(key, row));
-    plain.learn(
-        news.into_iter().map(|(key, _)| *key),
-        gone.into_iter().map(|(key, _)| *key),
-    );
+    let keys = |rows: Vec<(&DeviceKey, _)>| rows.into_iter().map(|(key, _)| *key).collect();
+    (keys(news), keys(gone))
 }

@@ -77,6 +77,17 @@ pub(crate) fn change(before: Option<&Candidate>, row: &ProviderDeviceRow, is_act
 }
 
 impl Touched {
+    /// All of these provider devices and devices.
+    pub(crate) fn of(
+        keys: impl IntoIterator<Item = DeviceKey>,
+        devices: impl IntoIterator<Item = DeviceId>,
+    ) -> Self {
+        let mut touched = Self::default();
+        touched.wanted.keys.extend(keys);
+        touched.told.extend(devices);
+        touched
+    }
+
     /// A provider device that what a link follows from has changed of.
     pub(crate) fn provider_device(
         &mut self,

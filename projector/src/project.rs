@@ -16,7 +16,7 @@ use crate::{
     metrics::Metric,
     ownership::{Halt, Ownership, Reconciled},
     pause::Pause,
-    sql::{Verdict, offsets, session, verdict},
+    sql::{Verdict, offsets, rebuilds, session, verdict},
 };
 
 /// How often a lost race is repeated before something else must be wrong.
@@ -99,6 +99,26 @@ impl Projection {
         let (connection, name) = tokio::time::timeout(ASK_WITHIN, ask).await.ok()?.ok()?;
         self.connection = Some(connection);
         name
+    }
+
+    /// Whether some of these partitions were taken away by somebody who does not want to keep them. Not, if Postgres
+    /// does not say so at once.
+    pub(crate) async fn is_free(&mut self, partitions: &[i32]) -> bool {
+        let ask = async {
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => session::open(&self.pool, &self.target.generation).await?,
+            };
+            let free = rebuilds::is_free(&mut connection, &self.target.generation, partitions).await?;
+            Ok::<_, sqlx::Error>((connection, free))
+        };
+        match tokio::time::timeout(ASK_WITHIN, ask).await {
+            Ok(Ok((connection, free))) => {
+                self.connection = Some(connection);
+                free
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 
     /// Goes on with another generation. Owns nothing of it yet.

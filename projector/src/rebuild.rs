@@ -9,13 +9,17 @@
 //! - `prove`: compares both at the same positions, by `digest` first and row by row where they differ
 //! - `promote`: one transaction, after which readers see it
 //!
+//! [`audit()`] and [`rebuild_device`] do the same for a few devices, with `refold`, apart from all others.
+//!
 //! [`rebuild()`] is all of it; its [`Report`] says what it came to. [`promote_built`], [`roll_back`] and [`drop_one`]
 //! change which generation is seen, and [`overview()`] shows them all. Whoever does any of this has the one `turn` at it.
 //! [`Progress`] tells those who wait how far it is.
 
+mod audit;
 mod catch_up;
 mod copy;
 mod derive;
+mod device;
 mod digest;
 mod error;
 mod index;
@@ -26,8 +30,10 @@ mod prepare;
 mod progress;
 mod promote;
 mod prove;
+mod refold;
 mod report;
 mod site;
+mod subjects;
 mod turn;
 mod turn_over;
 
@@ -39,6 +45,8 @@ use sqlx::PgPool;
 use stream::{LogConfig, Position};
 use tokio::time::{Instant, sleep};
 
+pub use audit::{Audit, audit};
+pub use device::rebuild_device;
 pub use error::RebuildError;
 pub use load::{Loaded, load};
 pub use overview::{Overview, Rebuild, overview};

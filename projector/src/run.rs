@@ -176,7 +176,7 @@ impl Consumer<'_> {
             }
             if self.projection.owned.n_lost() > 0
                 && self.lost_at.is_none()
-                && self.turn_over(shutdown).await? == Done::Stopped
+                && self.find_out_why(shutdown).await? == Done::Stopped
             {
                 return Ok(Ended::Stopped);
             }
@@ -186,6 +186,20 @@ impl Consumer<'_> {
                 self.lost_at.get_or_insert_with(Instant::now);
             }
         }
+    }
+
+    /// Partitions are lost that the group says are ours: since another generation was promoted, or since somebody has
+    /// put rows right and left the partitions to whoever is to have them.
+    async fn find_out_why(&mut self, shutdown: &CancellationToken) -> Result<Done, ProjectorError> {
+        let before = self.projection.generation().to_owned();
+        let done = self.turn_over(shutdown).await?;
+        if done == Done::Written
+            && self.projection.generation() == before
+            && self.projection.is_free(&self.assigned).await
+        {
+            return self.own().await;
+        }
+        Ok(done)
     }
 
     /// Goes on with the generation that readers see, if that is another than the one that is written. Whoever

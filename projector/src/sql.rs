@@ -24,6 +24,7 @@ pub(crate) mod lowered;
 pub(crate) mod offsets;
 pub(crate) mod provider_devices;
 pub(crate) mod rebuilds;
+pub(crate) mod refold;
 pub(crate) mod session;
 pub(crate) mod truth_tables;
 pub(crate) mod value;

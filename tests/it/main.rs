@@ -1,5 +1,6 @@
 //! What we promise, one file a theme. `README.md` says which test holds which promise.
 
+mod audit;
 mod conflicts;
 mod credentials;
 mod devices;

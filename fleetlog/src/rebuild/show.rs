@@ -1,6 +1,6 @@
 //! The report of a rebuild, as people read it.
 
-use projector::rebuild::{Of, Outcome, Proof, Report, RowDifference, TableProof};
+use projector::rebuild::{Audit, Of, Outcome, Proof, Report, RowDifference, TableProof};
 use serde_json::Value;
 
 use crate::{failure::Failure, output};
@@ -74,8 +74,9 @@ fn difference(proof: &Proof) -> Result<(), Failure> {
     for table in &proof.only_new {
         output::line(format!("table {table}: only {} has it", proof.new.0))?;
     }
+    let names = (proof.live.0.as_str(), proof.new.0.as_str());
     for table in &proof.tables {
-        one(proof, table)?;
+        one(names, table)?;
     }
     match proof.difference {
         None => output::line("identical"),
@@ -98,11 +99,9 @@ fn row(table: &TableProof) -> [String; 6] {
     ]
 }
 
-fn one(proof: &Proof, table: &TableProof) -> Result<(), Failure> {
-    for (columns, of) in [
-        (&table.columns_only_live, &proof.live.0),
-        (&table.columns_only_new, &proof.new.0),
-    ] {
+/// What differs of a table; `live` and `new` are what the two sides are called.
+fn one((live, new): (&str, &str), table: &TableProof) -> Result<(), Failure> {
+    for (columns, of) in [(&table.columns_only_live, live), (&table.columns_only_new, new)] {
         if !columns.is_empty() {
             output::line(format!("{}: only {of} has {}", table.table, columns.join(", ")))?;
         }
@@ -112,10 +111,10 @@ fn one(proof: &Proof, table: &TableProof) -> Result<(), Failure> {
     }
     output::line(format!(
         "\n{}: {} rows only in {}, {} only in {}, {} with other values",
-        table.table, table.n_only_live, proof.live.0, table.n_only_new, proof.new.0, table.n_changed
+        table.table, table.n_only_live, live, table.n_only_new, new, table.n_changed
     ))?;
     for row in &table.first {
-        shown(proof, row)?;
+        shown((live, new), row)?;
     }
     let n_shown = u64::try_from(table.first.len()).unwrap_or(u64::MAX);
     if table.n_differing() > n_shown {
@@ -124,7 +123,7 @@ fn one(proof: &Proof, table: &TableProof) -> Result<(), Failure> {
     Ok(())
 }
 
-fn shown(proof: &Proof, row: &RowDifference) -> Result<(), Failure> {
+fn shown((live, new): (&str, &str), row: &RowDifference) -> Result<(), Failure> {
     let key: Vec<_> = row
         .key
         .iter()
@@ -132,8 +131,8 @@ fn shown(proof: &Proof, row: &RowDifference) -> Result<(), Failure> {
         .collect();
     let key = key.join(" ");
     match row.of {
-        Of::Live => output::line(format!("  {key}: only in {}", proof.live.0))?,
-        Of::New => output::line(format!("  {key}: only in {}", proof.new.0))?,
+        Of::Live => output::line(format!("  {key}: only in {live}"))?,
+        Of::New => output::line(format!("  {key}: only in {new}"))?,
         Of::Both => output::line(format!("  {key}"))?,
     }
     for column in &row.columns {
@@ -150,6 +149,25 @@ fn shown(proof: &Proof, row: &RowDifference) -> Result<(), Failure> {
         output::line(line)?;
     }
     Ok(())
+}
+
+/// Prints what folding some devices again came to.
+pub(crate) fn audit(audit: &Audit) -> Result<(), Failure> {
+    output::line(format!(
+        "{} devices and {} provider devices of {}, folded again from {} events of log {}",
+        audit.devices, audit.provider_devices, audit.generation, audit.events, audit.log
+    ))?;
+    if audit.readings_expired {
+        output::line("readings have expired: what only the live histories have was not counted")?;
+    }
+    for table in &audit.tables {
+        one((&audit.generation, "the log"), table)?;
+    }
+    output::line(format!(
+        "{} rows compared, {} differ",
+        audit.n_rows(),
+        audit.n_differing()
+    ))
 }
 
 /// A value on one line, cut where it is long.

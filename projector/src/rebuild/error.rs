@@ -77,6 +77,9 @@ pub enum RebuildError {
         /// What this is.
         own: i32,
     },
+    /// More share a name with each other than can be folded apart from the rest.
+    #[error("more than {0} devices hang together by their names: a whole `fleetlog rebuild` is the way")]
+    TooMany(usize),
     /// There is no such device.
     #[error("there is no device {0}")]
     NoSuchDevice(String),

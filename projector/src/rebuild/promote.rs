@@ -100,7 +100,8 @@ async fn promote_once(
     let mut transaction = turn.begin().await?;
     generations::wait_briefly(&mut transaction).await?;
     generations::expect_active(&mut transaction, live).await?;
-    let positions = rebuilds::hold(&mut transaction, live, &site.identity, &TOPICS)
+    let all: Vec<i32> = (0..site.identity.partitions).collect();
+    let positions = rebuilds::hold(&mut transaction, live, &site.identity, (&TOPICS, &all))
         .await
         .map_err(GenerationError::from)?;
     let held_since = Instant::now();
@@ -110,7 +111,7 @@ async fn promote_once(
         transaction.rollback().await?;
         return Ok(None);
     }
-    let reached = rebuilds::hold(&mut transaction, &new, &site.identity, &TOPICS)
+    let reached = rebuilds::hold(&mut transaction, &new, &site.identity, (&TOPICS, &all))
         .await
         .map_err(GenerationError::from)?;
     if let Some(position) = first_backwards(&positions, &reached) {
@@ -120,7 +121,7 @@ async fn promote_once(
             position,
         });
     }
-    rebuilds::disown(&mut transaction, live, &site.owner).await?;
+    rebuilds::disown(&mut transaction, live, &site.owner, None).await?;
     generations::turn_over(&mut transaction, &new).await?;
     transaction.commit().await?;
     Ok(Some(held_since.elapsed()))

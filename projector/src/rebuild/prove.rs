@@ -17,7 +17,7 @@ use super::{
     report::{Proof, RowDifference, TableProof},
 };
 use crate::sql::{
-    compare::{self, Common, Horizons, Side},
+    compare::{self, Common, Horizons, Part, Side},
     rebuilds, truth_tables,
 };
 
@@ -111,7 +111,7 @@ impl LiveSnapshot {
                 days.clear();
             }
             if !days.is_empty() {
-                let copied = (Side::Live, &days);
+                let copied = (Side::Live, Part::Days(&days));
                 compare::copy(&mut connection, &live.0, &table, horizons, copied).await?;
             }
             judged.push((table, proof, days));
@@ -167,7 +167,7 @@ async fn rows(
     horizons: Horizons,
     (days, proof): (&BTreeSet<String>, &mut TableProof),
 ) -> Result<String, RebuildError> {
-    compare::copy(connection, new, table, horizons, (Side::New, days)).await?;
+    compare::copy(connection, new, table, horizons, (Side::New, Part::Days(days))).await?;
     let differing = compare::differing(connection, table).await?;
     proof.n_only_live = differing.only_live;
     proof.n_only_new = differing.only_new;

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schema::Micros;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, error::BoxDynError};
+use uuid::Uuid;
 
-use super::value::At;
+use super::{truth_tables::Table, value::At};
 
 /// A table that two generations have, with the columns that both have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,15 @@ pub(crate) struct Differing {
 pub(crate) enum Side {
     Live,
     New,
+}
+
+/// Which rows are copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'a> {
+    /// Those of these days; the one day of a table that is no history has no name.
+    Days(&'a BTreeSet<String>),
+    /// Those with one of these values in this column.
+    Of(&'a str, &'a [Uuid]),
 }
 
 /// A connection for comparing: what turns values into text is set, and nothing runs into a limit of time.
@@ -104,6 +114,16 @@ pub(crate) async fn horizons(connection: &mut PgConnection, generation: &str) ->
 }
 
 impl Common {
+    /// A whole table, compared with one that is made like it.
+    pub(crate) fn of(table: &Table) -> Self {
+        Self {
+            name: table.name.clone(),
+            columns: table.columns.iter().map(|(name, _)| name.clone()).collect(),
+            key: table.key.clone(),
+            by_day: table.by_day,
+        }
+    }
+
     /// The rows that are compared, as a condition with `$1` for the horizon.
     fn compared(&self, generation: &str) -> String {
         match self.name.as_str() {
@@ -140,7 +160,8 @@ fn listed(columns: &[String], of: &str) -> String {
     quoted.join(", ")
 }
 
-fn quoted(name: &str) -> String {
+/// A name as an identifier.
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -192,13 +213,13 @@ fn wrapped(sum: &str) -> Result<u64, BoxDynError> {
     Ok(sum.parse::<i128>()? as u64)
 }
 
-/// Copies rows of these days, or of the whole table, for [`differing`]. They are gone when the session ends.
+/// Copies some rows for [`differing`]. They are gone when the session ends.
 pub(crate) async fn copy(
     connection: &mut PgConnection,
     generation: &str,
     table: &Common,
     horizons: Horizons,
-    (side, days): (Side, &BTreeSet<String>),
+    (side, part): (Side, Part<'_>),
 ) -> sqlx::Result<()> {
     let copied = copied(side, table);
     let name = quoted(&table.name);
@@ -213,26 +234,49 @@ pub(crate) async fn copy(
     sqlx::raw_sql(AssertSqlSafe(make))
         .execute(&mut *connection)
         .await?;
-    let day = if table.by_day {
-        "t.at >= $2::text::date::timestamptz AND t.at < ($2::text::date + 1)::timestamptz"
-    } else {
-        "$2::text = ''"
+    let fill = |condition: &str| {
+        AssertSqlSafe(format!(
+            "INSERT INTO {copied} SELECT {columns} FROM {generation}.{name} t WHERE {} AND {condition}",
+            table.compared(generation)
+        ))
     };
-    let fill = format!(
-        "INSERT INTO {copied} SELECT {columns} FROM {generation}.{name} t WHERE {} AND {day}",
-        table.compared(generation)
-    );
-    for day in days {
-        sqlx::query(AssertSqlSafe(fill.clone()))
-            .bind(table.horizon(horizons))
-            .bind(day)
-            .execute(&mut *connection)
-            .await?;
+    let horizon = table.horizon(horizons);
+    match part {
+        Part::Days(days) => {
+            let of_day = if table.by_day {
+                "t.at >= $2::text::date::timestamptz AND t.at < ($2::text::date + 1)::timestamptz"
+            } else {
+                "$2::text = ''"
+            };
+            for day in days {
+                let fill = sqlx::query(fill(of_day)).bind(horizon).bind(day);
+                fill.execute(&mut *connection).await?;
+            }
+        }
+        Part::Of(column, values) => {
+            let fill = fill(&format!("t.{} = ANY ($2)", quoted(column)));
+            sqlx::query(fill)
+                .bind(horizon)
+                .bind(values)
+                .execute(&mut *connection)
+                .await?;
+        }
     }
     sqlx::raw_sql(AssertSqlSafe(format!("ANALYZE {copied}")))
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// How many rows both copies have: live, new.
+pub(crate) async fn copied_rows(connection: &mut PgConnection, table: &Common) -> sqlx::Result<(u64, u64)> {
+    let (live, new) = (copied(Side::Live, table), copied(Side::New, table));
+    let (live, new): (i64, i64) = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT (SELECT count(*) FROM {live}), (SELECT count(*) FROM {new})"
+    )))
+    .fetch_one(connection)
+    .await?;
+    Ok((live.unsigned_abs(), new.unsigned_abs()))
 }
 
 fn copied(side: Side, table: &Common) -> String {

@@ -10,6 +10,9 @@ use time::OffsetDateTime;
 
 use crate::rebuild::Rebuild;
 
+/// The owner of a partition that is nobody's: whoever the group assigns it to may take it at once.
+pub(crate) const NOBODY: &str = "nobody";
+
 /// A generation that is being built, or was left half built.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Building {
@@ -221,50 +224,75 @@ pub(crate) async fn size(connection: &mut PgConnection, generation: &str) -> sql
     .await
 }
 
-/// Where a generation stands, held there until the transaction ends: projectors wait. A partition that nobody has
+/// Where some partitions of a generation stand, held there until the transaction ends: projectors wait. A partition that nobody has
 /// owned yet is held at its beginning.
 pub(crate) async fn hold(
     connection: &mut PgConnection,
     generation: &str,
     log: &stream::LogIdentity,
-    topics: &[Topic],
+    (topics, partitions): (&[Topic], &[i32]),
 ) -> sqlx::Result<Vec<Position>> {
     let suffixes: Vec<&str> = topics.iter().map(|topic| topic.suffix()).collect();
     sqlx::query(
         "INSERT INTO projection_meta.offsets (generation, topic, partition, log_id, next_offset, owner_epoch, owner)
-         SELECT $1, topic, partition, $2, 0, 0, 'nobody'
-           FROM unnest($3::text[]) AS topic, generate_series(0, $4 - 1) AS partition
+         SELECT $1, topic, partition, $2, 0, 0, $5
+           FROM unnest($3::text[]) AS topic, unnest($4::integer[]) AS partition
           ORDER BY 2, 3
              ON CONFLICT DO NOTHING",
     )
     .bind(generation)
     .bind(log.log_id.as_str())
     .bind(suffixes)
-    .bind(log.partitions)
+    .bind(partitions)
+    .bind(NOBODY)
     .execute(&mut *connection)
     .await?;
     let rows: Vec<(String, i32, i64)> = sqlx::query_as(
         "SELECT topic, partition, next_offset FROM projection_meta.offsets
-          WHERE generation = $1 ORDER BY topic, partition FOR UPDATE",
+          WHERE generation = $1 AND partition = ANY ($2) ORDER BY topic, partition FOR UPDATE",
     )
     .bind(generation)
+    .bind(partitions)
     .fetch_all(connection)
     .await?;
     Ok(read(rows))
 }
 
-/// Takes a generation's partitions away from whoever owns them.
-pub(crate) async fn disown(connection: &mut PgConnection, generation: &str, owner: &str) -> sqlx::Result<()> {
+/// Takes a generation's partitions, or some of them, away from whoever owns them.
+pub(crate) async fn disown(
+    connection: &mut PgConnection,
+    generation: &str,
+    owner: &str,
+    partitions: Option<&[i32]>,
+) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE projection_meta.offsets
             SET owner_epoch = owner_epoch + 1, owner = $2, updated_at = now()
-          WHERE generation = $1",
+          WHERE generation = $1 AND ($3::integer[] IS NULL OR partition = ANY ($3))",
     )
     .bind(generation)
     .bind(owner)
+    .bind(partitions)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Whether one of these partitions of a generation was taken away without anybody else having it now.
+pub(crate) async fn is_free(
+    connection: &mut PgConnection,
+    generation: &str,
+    partitions: &[i32],
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM projection_meta.offsets
+                         WHERE generation = $1 AND partition = ANY ($2) AND owner = $3)",
+    )
+    .bind(generation)
+    .bind(partitions)
+    .bind(NOBODY)
+    .fetch_one(connection)
+    .await
 }
 
 /// What is left of a generation is no longer to be used: it may be half gone from here on.

@@ -3,32 +3,18 @@
 //!
 //! All in the transaction that makes the key of `receipt_timed`, whose doubled keys tell of whom.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::collections::BTreeMap;
 
 use schema::{Event, ProviderDevice};
 use sqlx::{Connection as _, PgConnection};
-use stream::{KeyFilter, LogIdentity, Raw};
-use tokio::sync::mpsc;
 
 use super::{Job, RECEIPT_TIMED, primary_key_within};
 use crate::{
     commit,
-    fold::{Batch, rows::DeviceKey},
-    rebuild::{
-        Plan, RebuildError,
-        load::{Source, Take},
-    },
+    fold::Batch,
+    rebuild::{Plan, RebuildError, subjects::Subjects},
     sql::{again, keys, lowered, provider_devices},
 };
-
-/// Events that are folded and written at a time.
-const CHUNK: usize = 1_000;
-
-/// Memory for records that wait, in bytes.
-const SCAN: usize = 8 * 1024 * 1024;
 
 /// Makes the key of `receipt_timed`, and folds again what its doubled keys tell of.
 pub(super) async fn key_of_receipt_timed(
@@ -64,40 +50,12 @@ async fn fold_again(
     connection: &mut PgConnection,
     devices: &[ProviderDevice],
 ) -> Result<(), RebuildError> {
-    let keys: HashSet<DeviceKey> = devices.iter().map(ProviderDevice::uuid).collect();
-    again::forget(connection, &keys.iter().copied().collect::<Vec<_>>()).await?;
-    let partitions: BTreeSet<i32> = devices
-        .iter()
-        .map(|device| stream::partition_of(device.to_string().as_bytes(), plan.identity.partitions))
-        .collect();
-    let is_wanted: KeyFilter = Arc::new(move |key| {
-        let device = std::str::from_utf8(key).ok().and_then(|key| key.parse().ok());
-        device.is_some_and(|device: ProviderDevice| keys.contains(&device.uuid()))
-    });
-    let sources = Source::of(plan).into_iter();
-    for source in sources.filter(|source| partitions.contains(&source.partition)) {
-        let (out, mut chunks) = mpsc::channel(1);
-        let (plan, is_wanted) = (plan.clone(), is_wanted.clone());
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut relay = Relay {
-                log: plan.identity.clone(),
-                chunk: Vec::new(),
-                out,
-            };
-            source.read(&plan, SCAN, Some(&is_wanted), &mut relay)
-        });
-        while let Some(chunk) = chunks.recv().await {
-            write(connection, chunk).await?;
-        }
-        match reading.await {
-            Ok(read) => read?,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => return Err(RebuildError::Stopped),
-            },
-        }
-    }
-    Ok(())
+    let subjects = Subjects::of_provider_devices(devices);
+    let keys: Vec<_> = subjects.provider_devices.keys().copied().collect();
+    again::forget(connection, &keys).await?;
+    subjects
+        .read(plan, async |events| write(connection, events).await)
+        .await
 }
 
 /// Joins what some events say. Every `at` that counts is known.
@@ -121,44 +79,4 @@ async fn write(connection: &mut PgConnection, events: Vec<(i32, Event)>) -> Resu
     provider_devices::join(connection, &there).await?;
     commit::write(connection, truth).await?;
     Ok(())
-}
-
-/// Hands events over, so many at a time.
-struct Relay {
-    log: LogIdentity,
-    chunk: Vec<(i32, Event)>,
-    out: mpsc::Sender<Vec<(i32, Event)>>,
-}
-
-impl Relay {
-    fn hand_over(&mut self) -> Result<(), RebuildError> {
-        let chunk = std::mem::take(&mut self.chunk);
-        let handed = self.out.blocking_send(chunk);
-        // Whoever does not take it has an error of its own to tell of.
-        handed.map_err(|_| RebuildError::Stopped)
-    }
-}
-
-impl Take for Relay {
-    type Error = RebuildError;
-
-    fn record(&mut self, raw: Raw<'_>) -> Result<(), RebuildError> {
-        let read = raw.decode(&self.log)?;
-        let event = read.event.map_err(|undecodable| RebuildError::Unfoldable {
-            position: read.position,
-            reason: undecodable.reason,
-        })?;
-        self.chunk.push((read.position.partition, event));
-        if self.chunk.len() >= CHUNK {
-            self.hand_over()?;
-        }
-        Ok(())
-    }
-
-    fn batch_ends(&mut self, _n_offsets: u64) -> Result<(), RebuildError> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        self.hand_over()
-    }
 }

@@ -1,0 +1,179 @@
+//! `fleetlog audit`: whether some devices are what the log says.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use projector::rebuild::{Audit, Progress};
+use service::CancellationToken;
+use tokio::time::Instant;
+
+use crate::{
+    clock,
+    config::{KafkaArgs, ProjectorDatabase},
+    failure::Failure,
+    output,
+    rebuild::{access, audit as show},
+    watch::stoppable,
+};
+
+/// Folds some devices again from the log and compares them with their rows: for a cron job
+///
+/// Devices are drawn at random and folded up to exactly where the live generation stands at one instant; nothing is
+/// changed and nobody waits. `fleetlog rebuild --device` puts one right, `fleetlog rebuild` all.
+#[derive(Args)]
+#[command(after_help = "\
+Exit codes: 0 if no row differs, 1 if one does, 5 if something cannot be reached.
+
+The metrics are for the textfile collector of Prometheus' node_exporter:
+  fleetlog_audit_rows              rows compared
+  fleetlog_audit_drift_rows        rows that differ, by table
+  fleetlog_audit_devices           devices folded again
+  fleetlog_audit_duration_seconds
+  fleetlog_audit_end_timestamp_seconds")]
+pub(crate) struct AuditRows {
+    /// How many devices are drawn
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    sample: u32,
+    /// Draws the same devices again; the report says what they were drawn by [default: chance]
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u32))]
+    seed: Option<u32>,
+    /// Write metrics to this file, which is replaced as a whole
+    #[arg(long, env = "FLEETLOG_AUDIT_METRICS_FILE", value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: ProjectorDatabase,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+}
+
+impl AuditRows {
+    /// Does it.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let access = access(&self.kafka, &self.database)?;
+        let progress = Progress::default();
+        let seed = self.seed.unwrap_or_else(rand::random);
+        let began = Instant::now();
+        let work = Box::pin(projector::rebuild::audit(
+            &access,
+            self.sample,
+            seed.into(),
+            &progress,
+        ));
+        let audit = stoppable(&progress, &CancellationToken::new(), work).await?;
+        if let Some(file) = &self.metrics_file {
+            write(file, &metrics(&audit, began.elapsed().as_secs_f64()))?;
+        }
+        if self.json {
+            output::json(&audit)?;
+        } else {
+            show(&audit)?;
+        }
+        let n_differing = audit.n_differing();
+        if n_differing == 0 {
+            return Ok(());
+        }
+        Err(Failure::Failed(anyhow::anyhow!(
+            "{n_differing} rows are not what the log says (drawn by --seed {seed}). Look at who else writes these \
+             tables; `fleetlog rebuild --device` puts one device right, `fleetlog rebuild` all"
+        )))
+    }
+}
+
+/// The metrics in Prometheus' text format.
+fn metrics(audit: &Audit, seconds: f64) -> String {
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, samples: &[(String, String)]| {
+        _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (labels, value) in samples {
+            _ = writeln!(text, "{name}{labels} {value}");
+        }
+    };
+    let one = |value: String| [(String::new(), value)];
+    gauge(
+        "fleetlog_audit_rows",
+        "Rows compared",
+        &one(audit.n_rows().to_string()),
+    );
+    let by_table = |table: &projector::rebuild::TableProof| {
+        (
+            format!("{{table=\"{}\"}}", table.table),
+            table.n_differing().to_string(),
+        )
+    };
+    let drift: Vec<_> = audit.tables.iter().map(by_table).collect();
+    gauge(
+        "fleetlog_audit_drift_rows",
+        "Rows that are not what the log says",
+        &drift,
+    );
+    gauge(
+        "fleetlog_audit_devices",
+        "Devices folded again",
+        &one(audit.devices.to_string()),
+    );
+    gauge(
+        "fleetlog_audit_duration_seconds",
+        "Duration of the audit",
+        &one(format!("{seconds:.3}")),
+    );
+    let ended = clock::now().as_micros() / 1_000_000;
+    gauge(
+        "fleetlog_audit_end_timestamp_seconds",
+        "When the audit ended",
+        &one(ended.to_string()),
+    );
+    text
+}
+
+/// Writes a file beside it first, so that a collector never sees half of it.
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    let beside = file.with_extension("tmp");
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, file))
+        .with_context(|| format!("cannot write {}", file.display()))
+        .map_err(Failure::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use projector::rebuild::TableProof;
+
+    use super::*;
+
+    #[test]
+    fn drift_is_counted_by_table() {
+        let table = |table: &str, n_changed| TableProof {
+            table: table.to_owned(),
+            rows_live: 2,
+            rows_new: 2,
+            n_changed,
+            ..TableProof::default()
+        };
+        let audit = Audit {
+            generation: "gen_1".to_owned(),
+            log: "0".to_owned(),
+            devices: 1,
+            provider_devices: 1,
+            events: 3,
+            seed: Some(1),
+            readings_expired: false,
+            tables: vec![table("devices", 0), table("activity", 1)],
+            repaired: false,
+        };
+        let text = metrics(&audit, 0.5);
+        assert!(
+            text.contains("\nfleetlog_audit_drift_rows{table=\"activity\"} 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nfleetlog_audit_rows 4\n"), "{text}");
+        assert!(text.lines().all(|line| !line.is_empty()));
+    }
+}
