@@ -1,14 +1,15 @@
 //! `fleetlog audit`: whether some devices are what the log says.
 
+mod metrics;
+
 use std::{
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use clap::Args;
-use projector::rebuild::{Audit, Progress};
+use projector::rebuild::Progress;
 use service::CancellationToken;
 use tokio::time::Instant;
 
@@ -29,12 +30,7 @@ use crate::{
 #[command(after_help = "\
 Exit codes: 0 if no row differs, 1 if one does, 5 if something cannot be reached.
 
-The metrics are for the textfile collector of Prometheus' node_exporter:
-  fleetlog_audit_rows              rows compared
-  fleetlog_audit_drift_rows        rows that differ, by table
-  fleetlog_audit_devices           devices folded again
-  fleetlog_audit_duration_seconds
-  fleetlog_audit_end_timestamp_seconds")]
+The metrics are for the textfile collector of Prometheus' node_exporter; docs/metrics.md has them.")]
 pub(crate) struct AuditRows {
     /// How many devices are drawn
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -69,7 +65,10 @@ impl AuditRows {
         ));
         let audit = stoppable(&progress, &CancellationToken::new(), work).await?;
         if let Some(file) = &self.metrics_file {
-            write(file, &metrics(&audit, began.elapsed().as_secs_f64()))?;
+            write(
+                file,
+                &metrics::text(&audit, began.elapsed().as_secs_f64(), clock::now()),
+            )?;
         }
         if self.json {
             output::json(&audit)?;
@@ -87,52 +86,6 @@ impl AuditRows {
     }
 }
 
-/// The metrics in Prometheus' text format.
-fn metrics(audit: &Audit, seconds: f64) -> String {
-    let mut text = String::new();
-    let mut gauge = |name: &str, help: &str, samples: &[(String, String)]| {
-        _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for (labels, value) in samples {
-            _ = writeln!(text, "{name}{labels} {value}");
-        }
-    };
-    let one = |value: String| [(String::new(), value)];
-    gauge(
-        "fleetlog_audit_rows",
-        "Rows compared",
-        &one(audit.n_rows().to_string()),
-    );
-    let by_table = |table: &projector::rebuild::TableProof| {
-        (
-            format!("{{table=\"{}\"}}", table.table),
-            table.n_differing().to_string(),
-        )
-    };
-    let drift: Vec<_> = audit.tables.iter().map(by_table).collect();
-    gauge(
-        "fleetlog_audit_drift_rows",
-        "Rows that are not what the log says",
-        &drift,
-    );
-    gauge(
-        "fleetlog_audit_devices",
-        "Devices folded again",
-        &one(audit.devices.to_string()),
-    );
-    gauge(
-        "fleetlog_audit_duration_seconds",
-        "Duration of the audit",
-        &one(format!("{seconds:.3}")),
-    );
-    let ended = clock::now().as_micros() / 1_000_000;
-    gauge(
-        "fleetlog_audit_end_timestamp_seconds",
-        "When the audit ended",
-        &one(ended.to_string()),
-    );
-    text
-}
-
 /// Writes a file beside it first, so that a collector never sees half of it.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
     let beside = file.with_extension("tmp");
@@ -140,40 +93,4 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
         .and_then(|()| fs::rename(&beside, file))
         .with_context(|| format!("cannot write {}", file.display()))
         .map_err(Failure::Failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use projector::rebuild::TableProof;
-
-    use super::*;
-
-    #[test]
-    fn drift_is_counted_by_table() {
-        let table = |table: &str, n_changed| TableProof {
-            table: table.to_owned(),
-            rows_live: 2,
-            rows_new: 2,
-            n_changed,
-            ..TableProof::default()
-        };
-        let audit = Audit {
-            generation: "gen_1".to_owned(),
-            log: "0".to_owned(),
-            devices: 1,
-            provider_devices: 1,
-            events: 3,
-            seed: Some(1),
-            readings_expired: false,
-            tables: vec![table("devices", 0), table("activity", 1)],
-            repaired: false,
-        };
-        let text = metrics(&audit, 0.5);
-        assert!(
-            text.contains("\nfleetlog_audit_drift_rows{table=\"activity\"} 1\n"),
-            "{text}"
-        );
-        assert!(text.contains("\nfleetlog_audit_rows 4\n"), "{text}");
-        assert!(text.lines().all(|line| !line.is_empty()));
-    }
 }

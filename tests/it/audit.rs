@@ -62,15 +62,8 @@ fn an_audit_under_traffic_finds_no_drift_where_there_is_none() {
 fn an_audit_names_what_was_done_by_hand_and_says_so_to_prometheus() {
     on_stack(|stack| async move {
         let (_door, _projector) = folded(&stack).await;
-        assert_eq!(
-            execute(
-                &stack,
-                "UPDATE gen_1.links SET via = 'bound' WHERE via <> 'bound'"
-            )
-            .await
-                > 0,
-            true
-        );
+        let linked = "UPDATE gen_1.links SET via = 'bound' WHERE via <> 'bound'";
+        assert!(execute(&stack, linked).await > 0);
         let n_deleted = execute(&stack, "DELETE FROM gen_1.connections WHERE connected").await;
         let file = stack.folder.join("audit.prom");
         let path = file.to_str().expect("text");

@@ -136,7 +136,7 @@ fn shown((live, new): (&str, &str), row: &RowDifference) -> Result<(), Failure> 
         Of::Both => output::line(format!("  {key}"))?,
     }
     for column in &row.columns {
-        let line = match row.of {
+        let shown = match row.of {
             Of::Live => format!("    {}: {}", column.column, short(&column.live)),
             Of::New => format!("    {}: {}", column.column, short(&column.new)),
             Of::Both => format!(
@@ -146,7 +146,7 @@ fn shown((live, new): (&str, &str), row: &RowDifference) -> Result<(), Failure> 
                 short(&column.new)
             ),
         };
-        output::line(line)?;
+        output::line(shown)?;
     }
     Ok(())
 }
