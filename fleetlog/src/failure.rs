@@ -135,6 +135,7 @@ impl From<RebuildError> for Failure {
             | RebuildError::OtherRules { .. }
             | RebuildError::TooMany(_)
             | RebuildError::BeginningGone(_)
+            | RebuildError::UnreadableCheckpoint(_)
             | RebuildError::OtherLog { .. } => Self::Refused(error.into()),
             RebuildError::NoSuchDevice(_) => Self::NotFound(error.into()),
             RebuildError::Unfoldable { .. } => Self::Failed(error.into()),

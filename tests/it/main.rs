@@ -7,6 +7,7 @@ mod devices;
 mod dialects;
 mod door;
 mod edits;
+mod expiry;
 mod fold;
 mod generations;
 mod history;

@@ -112,6 +112,12 @@ pub enum RebuildError {
     /// What a projector would stop at.
     #[error("{0}")]
     Projector(#[from] ProjectorError),
+    /// A checkpoint of a form that this version cannot read, of readings that are gone.
+    #[error(
+        "the checkpoint {0} is of a form that this version cannot read, and its readings are gone: rebuild with the \
+         version that wrote it, or take a checkpoint with this one while the live generation is there"
+    )]
+    UnreadableCheckpoint(String),
     /// Generations cannot be read or changed.
     #[error("{0}")]
     Generation(#[from] GenerationError),

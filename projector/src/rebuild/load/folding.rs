@@ -16,7 +16,7 @@ use stream::{LogIdentity, Raw};
 
 use super::{source::Take, weight};
 use crate::{
-    fold::{Truth, contributing_device, rows::DeviceKey},
+    fold::{Ignored, Truth, contributing_device, rows::DeviceKey},
     rebuild::{
         Progress, RebuildError,
         copy::{self, Gone, Into, Sheets},
@@ -92,9 +92,13 @@ impl Folding {
         if let Some(device) = device.map(ProviderDevice::uuid) {
             self.remember(device, &mut event)?;
         }
-        // What contributes nothing is no matter here: a projector counts it.
-        _ = self.truth.fold(partition, &event);
-        Ok(())
+        match self.truth.fold(partition, &event) {
+            Err(Ignored::Checkpoint) => Err(Ended::Failed(RebuildError::UnreadableCheckpoint(
+                event.partition_key(),
+            ))),
+            // What contributes nothing is no matter here: a projector counts it.
+            Ok(()) | Err(Ignored::NotFolded | Ignored::Subject | Ignored::Unknown) => Ok(()),
+        }
     }
 
     /// Remembers when an event happened that is timed by its receipt, and counts a later copy as of then.
