@@ -3,6 +3,7 @@
 mod bind;
 pub(crate) mod change;
 pub(crate) mod edit;
+mod erase;
 mod explain;
 pub(crate) mod facts;
 pub(crate) mod fields;
@@ -22,7 +23,7 @@ use sqlx::PgPool;
 
 use crate::{config::ReaderDatabase, failure::Failure, output};
 
-/// Lists, shows, registers, edits, imports, retires, binds and explains devices
+/// Lists, shows, registers, edits, imports, retires, binds, explains and erases devices
 #[derive(Subcommand)]
 pub(crate) enum Device {
     List(List),
@@ -35,6 +36,7 @@ pub(crate) enum Device {
     Bind(bind::Bind),
     History(history::History),
     Explain(explain::Explain),
+    Erase(Box<erase::Erase>),
 }
 
 /// Lists the devices of an organization by serial number
@@ -85,6 +87,7 @@ impl Device {
             Self::Bind(command) => command.run().await,
             Self::History(command) => command.run().await,
             Self::Explain(command) => command.run().await,
+            Self::Erase(command) => command.run().await,
         }
     }
 }

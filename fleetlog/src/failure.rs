@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use control::ControlError;
 use projector::{
     ProjectorError, checkpoint::CheckpointError, generations::GenerationError, horizon::HorizonError,
-    rebuild::RebuildError,
+    rebuild::RebuildError, rewrite::RewriteError,
 };
 use stream::{AppendError, KafkaFault, ReadError, topics::TopicsError};
 
@@ -175,6 +175,27 @@ impl From<ProjectorError> for Failure {
             ProjectorError::Topics(error) => error.into(),
             ProjectorError::Read(error) => error.into(),
             ProjectorError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<RewriteError> for Failure {
+    fn from(error: RewriteError) -> Self {
+        match error {
+            RewriteError::SamePrefix => Self::Usage(error.into()),
+            RewriteError::NothingErased => Self::NotFound(error.into()),
+            RewriteError::NotACopy(_)
+            | RewriteError::AlreadyCopied(_)
+            | RewriteError::NotCovered(_)
+            | RewriteError::OtherLog { .. } => Self::Refused(error.into()),
+            RewriteError::Stopped => Self::Unavailable(error.into()),
+            RewriteError::Topics(error) => error.into(),
+            RewriteError::Read(error) => error.into(),
+            RewriteError::Append(error) => error.into(),
+            RewriteError::Kafka(error) => error.into(),
+            RewriteError::Rebuild(error) => error.into(),
+            RewriteError::Generation(error) => error.into(),
+            RewriteError::Database(error) => error.into(),
         }
     }
 }

@@ -29,6 +29,7 @@ mod audit_rows;
 mod checkpoint;
 mod generations;
 mod horizon;
+mod log;
 mod rebuild;
 mod watch;
 
@@ -84,6 +85,8 @@ enum Command {
     #[command(subcommand)]
     Horizon(horizon::Horizon),
     #[command(subcommand)]
+    Log(log::Log),
+    #[command(subcommand)]
     Organization(organization::Organization),
     #[command(subcommand)]
     Integration(integration::Integration),
@@ -116,6 +119,7 @@ impl Command {
             Self::Topics(command) => command.run().await,
             Self::Checkpoint(command) => command.run().await,
             Self::Horizon(command) => command.run().await,
+            Self::Log(command) => command.run().await,
             Self::Organization(command) => command.run().await,
             Self::Integration(command) => command.run().await,
             Self::Credential(command) => command.run().await,
@@ -177,6 +181,7 @@ mod tests {
         for line in [
             &format!("device list --organization {id} --json"),
             "device show SN-1",
+            "device erase SN-1 --yes --reason r --json",
             &format!("device register SN-1 --organization {id} --name n --field a=1 --no-wait --json"),
             &format!(
                 "device edit SN-1 --organization {id} --set a=1 --name n --notes t --tag x --untag y --unset location --if a=2"
@@ -219,6 +224,8 @@ mod tests {
             "checkpoint --json",
             "horizon show --json",
             "horizon advance readings --before 90d --yes --json",
+            "log rewrite --to acme2 --dry-run --json",
+            "log rewrite --to acme2 --promote --memory 256MB",
         ] {
             check(
                 line,

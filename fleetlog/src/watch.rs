@@ -139,6 +139,7 @@ fn text(now: &Snapshot) -> String {
 fn counted(phase: Phase) -> Option<&'static str> {
     match phase {
         Phase::Plan | Phase::Promote => None,
+        Phase::Copy => Some("records"),
         Phase::Load | Phase::CatchUp => Some("events"),
         Phase::Index => Some("tables and days"),
         Phase::Derive => Some("provider devices"),

@@ -10,6 +10,7 @@
 //! - [`generations`]: the schemas that hold what is projected, and the views over one of them
 //! - [`rebuild`]: everything folded again beside it, and compared
 //! - [`checkpoint`]: what readings made of registers, kept in the log, so that readings may expire
+//! - [`rewrite`]: the log copied without subjects that are to be forgotten
 //! - [`horizon`]: where histories were cut; [`upkeep()`] drops what is behind, and takes checkpoints
 //! - [`metrics`]: what a projector measures; `waiting` counts what waits for a person
 
@@ -19,6 +20,7 @@ pub mod fold;
 pub mod generations;
 pub mod horizon;
 pub mod rebuild;
+pub mod rewrite;
 
 mod attempt;
 mod commit;

@@ -57,7 +57,8 @@ pub use report::{ColumnDifference, Digest, Of, Outcome, Proof, Report, RowDiffer
 pub(crate) use turn::Turn;
 pub use turn_over::{drop_one, promote_built, roll_back};
 
-use self::{catch_up::Follower, prepare::Prepared, prove::LiveSnapshot, site::Site};
+use self::prepare::Prepared;
+pub(crate) use self::{catch_up::Follower, prove::LiveSnapshot, site::Site};
 use crate::{
     FOLD_VERSION,
     generations::{self, Active},

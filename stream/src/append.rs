@@ -89,7 +89,7 @@ impl AppendError {
         }
     }
 
-    fn refused(error: KafkaError, n_bytes: usize) -> Self {
+    pub(crate) fn refused(error: KafkaError, n_bytes: usize) -> Self {
         let fault = KafkaFault::from(error);
         match fault.code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge) => {

@@ -84,6 +84,19 @@ impl LogConfig {
         config
     }
 
+    /// For copying whole logs: as durable as appending, in larger batches.
+    pub(crate) fn copying(&self, timeout: Duration) -> ClientConfig {
+        let mut config = self.appending(timeout);
+        for (name, value) in [
+            ("client.id", "fleetlog-copier"),
+            ("linger.ms", "5"),
+            ("request.timeout.ms", "10000"),
+        ] {
+            config.set(name, value);
+        }
+        config
+    }
+
     /// For reading: offsets are the caller's, memory is bounded, and a dead member is noticed within seconds.
     pub(crate) fn reading(&self, group: &str) -> ClientConfig {
         let mut config = self.client("reader");

@@ -14,6 +14,7 @@ mod position;
 pub mod topics;
 
 mod append;
+mod copy;
 mod pulse;
 
 mod find;
@@ -31,6 +32,7 @@ pub mod metrics;
 
 pub use append::{AppendError, Appender, Outage};
 pub use config::{LogConfig, MAX_RECORD_BYTES};
+pub use copy::{COPIED_FROM, Copier, copied_from};
 pub use fault::KafkaFault;
 pub use find::{Sought, find};
 pub use inbox::{Batch, Delivery};

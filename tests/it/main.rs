@@ -21,6 +21,7 @@ mod rebuild_load;
 mod refusals;
 mod registry;
 mod retention;
+mod rewrite;
 mod roles;
 mod scan;
 mod wire;

@@ -61,6 +61,10 @@ impl Expected {
         let mut ours: BTreeMap<DeviceId, Ours> = BTreeMap::new();
 
         for event in distinct(log) {
+            // That somebody is to be forgotten says nothing of them.
+            if let Body::SubjectErased(_) = &event.body {
+                continue;
+            }
             if let Some(device) = event.subject.device() {
                 if let Body::DeviceRegistered(_) | Body::DeviceEdited(_) = &event.body {
                     registered.insert(device);

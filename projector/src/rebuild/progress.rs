@@ -19,6 +19,8 @@ pub enum Phase {
     /// Looking at what there is. Counts nothing.
     #[default]
     Plan,
+    /// Copying the log to another. Counts records.
+    Copy,
     /// Reading and folding the log. Counts events.
     Load,
     /// Joining equal keys and making indexes. Counts tables and daily partitions.

@@ -10,6 +10,7 @@ use std::{
 
 use sqlx::PgConnection;
 use stream::Position;
+use uuid::Uuid;
 
 use super::{
     Digest, Progress, RebuildError, Site,
@@ -81,6 +82,33 @@ impl LiveSnapshot {
             progress,
         );
         Ok(sums.await?)
+    }
+
+    /// Counts the live rows of some provider devices and devices, by table.
+    pub(crate) async fn count_of(
+        &mut self,
+        provider_devices: &[Uuid],
+        devices: &[Uuid],
+    ) -> Result<BTreeMap<String, u64>, RebuildError> {
+        let mut counts = BTreeMap::new();
+        for (table, ..) in &self.tables.common {
+            let has = |column: &str| table.columns.iter().any(|held| held == column);
+            let of = match table.name.as_str() {
+                "provider_devices" => ("id", provider_devices),
+                "devices" => ("id", devices),
+                _ if has("provider_device") => ("provider_device", provider_devices),
+                _ if has("device") => ("device", devices),
+                _ => continue,
+            };
+            let n = compare::count_of(&mut self.connection, &self.live.0, table, self.horizons, of).await?;
+            counts.insert(table.name.clone(), n);
+        }
+        Ok(counts)
+    }
+
+    /// When integrations were heard, but for some.
+    pub(crate) async fn listening_but(&mut self, integrations: &[Uuid]) -> Result<Vec<String>, RebuildError> {
+        Ok(compare::listening_but(&mut self.connection, &self.live.0, integrations).await?)
     }
 
     /// Compares with the new generation, which stands at the snapshot's positions and is written by nobody meanwhile.

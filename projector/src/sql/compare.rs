@@ -358,3 +358,39 @@ pub(crate) async fn first_differing(
         .collect::<Result<_, serde_json::Error>>()
         .map_err(|error| sqlx::Error::Decode(error.into()))
 }
+
+/// Counts those of the compared rows whose column holds one of these ids.
+pub(crate) async fn count_of(
+    connection: &mut PgConnection,
+    generation: &str,
+    table: &Common,
+    horizons: Horizons,
+    (column, ids): (&str, &[Uuid]),
+) -> sqlx::Result<u64> {
+    let statement = format!(
+        "SELECT count(*) FROM {generation}.{name} t WHERE {compared} AND t.{column} = ANY($2)",
+        name = quoted(&table.name),
+        compared = table.compared(generation),
+        column = quoted(column),
+    );
+    let n: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+        .bind(table.horizon(horizons))
+        .bind(ids)
+        .fetch_one(connection)
+        .await?;
+    Ok(n.unsigned_abs())
+}
+
+/// When integrations were heard, by integration and partition, but for some integrations.
+pub(crate) async fn listening_but(
+    connection: &mut PgConnection,
+    generation: &str,
+    integrations: &[Uuid],
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT ROW(t.*)::text FROM {generation}.listening t WHERE t.integration <> ALL($1) ORDER BY 1"
+    )))
+    .bind(integrations)
+    .fetch_all(connection)
+    .await
+}
