@@ -310,3 +310,44 @@ fn a_history_tells_what_each_fact_changed_the_newest_first() {
         assert!(errors.contains("older facts are left out"), "{errors}");
     });
 }
+
+#[test]
+fn a_machine_that_was_renamed_was_part_of_the_device_of_its_name_of_then() {
+    on_stack(|stack| async move {
+        let rooms = rooms(&stack).await;
+        let organization = rooms.organization.as_str();
+        for serial in ["SN-OLD", "SN-NEW"] {
+            device_json(&stack, &["register", serial, "--organization", organization]).await;
+        }
+        let moment = || async {
+            let rows = stack.rows("SELECT clock_timestamp() AS now").await;
+            rows[0]["now"].as_str().expect("an instant").to_owned()
+        };
+        let named = |name: &str| json!({"type": "device.updated", "device": {"id": "m-1", "name": name}});
+        let has_cloud = |device: &Value| {
+            device["provider_devices"]
+                .as_array()
+                .is_some_and(|held| held.len() == 1)
+        };
+        say(&rooms.integration, named("SN-OLD")).await;
+        device(&stack, organization, "SN-OLD", has_cloud).await;
+        let before = moment().await;
+        say(&rooms.integration, named("SN-NEW")).await;
+        device(&stack, organization, "SN-NEW", has_cloud).await;
+        let after = moment().await;
+
+        let mut held = Vec::new();
+        for (serial, at) in [
+            ("SN-OLD", &before),
+            ("SN-NEW", &before),
+            ("SN-OLD", &after),
+            ("SN-NEW", &after),
+        ] {
+            let then = as_of(&stack, serial, at, None)
+                .await
+                .expect("both were registered");
+            held.push(then["provider_devices"].as_array().map(Vec::len));
+        }
+        assert_eq!(held, [Some(1), Some(0), Some(0), Some(1)]);
+    });
+}
