@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use schema::Micros;
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 
 use crate::{
     generations::{self, GenerationError},
@@ -59,6 +59,7 @@ pub async fn show(pool: &PgPool) -> Result<Vec<Horizon>, HorizonError> {
     for history in HISTORIES {
         shown.push(sql::show(&mut connection, history).await?);
     }
+    connection.close().await?;
     Ok(shown)
 }
 
@@ -66,7 +67,9 @@ pub async fn show(pool: &PgPool) -> Result<Vec<Horizon>, HorizonError> {
 pub async fn days_before(pool: &PgPool, history: &str, before: Micros) -> Result<i64, HorizonError> {
     let live = generations::active(pool).await?;
     let mut connection = session::open(pool, &live.generation).await?;
-    Ok(sql::days_before(&mut connection, history, before).await?)
+    let days = sql::days_before(&mut connection, history, before).await?;
+    connection.close().await?;
+    Ok(days)
 }
 
 /// Drops the days of the live generation that lie whole behind their horizon. Waits for nobody for long: a day that is
@@ -86,6 +89,7 @@ pub async fn drop_behind(pool: &PgPool) -> Result<Dropped, HorizonError> {
     for history in HISTORIES {
         sql::clear_default(&mut connection, history).await?;
     }
+    connection.close().await?;
     Ok(dropped)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 use service::CancellationToken;
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 use stream::{LogConfig, LogIdentity};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -80,7 +80,7 @@ async fn take_if_due(
     let mut connection = session::open(pool, &live.generation).await?;
     sql::note_first(&mut connection, &log_id, partitions).await?;
     let ages = sql::ages(&mut connection, &log_id).await?;
-    drop(connection);
+    connection.close().await?;
     for (partition, age) in &ages {
         let partition = partition.to_string();
         gauge!(Metric::FleetlogProjectorCheckpointAgeSeconds.name(), "partition" => partition).set(*age);
