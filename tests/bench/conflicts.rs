@@ -9,10 +9,10 @@ use schema::{
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use stream::{Tail, TailFrom};
-use tests::{Stack, eventually_within, now_seconds};
+use tests::{Stack, now_seconds};
 use uuid::Uuid;
 
-use crate::{Line, ROUNDS};
+use crate::{Line, ROUNDS, fold::fold};
 
 /// Devices that conflict each time.
 const DEVICES: u32 = 10_000;
@@ -20,8 +20,6 @@ const DEVICES: u32 = 10_000;
 const EVENTS: u32 = 4 * DEVICES;
 /// Events appended at a time.
 const CHUNK: usize = 2_000;
-/// Longest that any of it may take.
-const LIMIT: Duration = Duration::from_mins(5);
 
 pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
     let appender = stream::Appender::connect(&stack.log, Duration::from_secs(10))
@@ -43,7 +41,7 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
             appender.append_all(chunk).await.expect("appended");
         }
         lines[1].per_second.push(bare_read(stack, &appender).await);
-        lines[2].per_second.push(fold(stack).await);
+        lines[2].per_second.push(fold(stack, Topic::Events, EVENTS).await);
     }
     lines.into()
 }
@@ -123,46 +121,6 @@ async fn bare_read(stack: &Stack, appender: &stream::Appender) -> f64 {
         n += u32::try_from(records.len()).expect("few");
     }
     f64::from(n) / begun.elapsed().as_secs_f64()
-}
-
-/// Starts a projector and returns events per second from its first transaction to its last.
-async fn fold(stack: &Stack) -> f64 {
-    let before = folded(stack).await;
-    let target = before + i64::from(EVENTS);
-    let projector = stack.role(&["projector"]).await;
-    let first = eventually_within(LIMIT, "it has begun", || async {
-        let now = folded(stack).await;
-        if now > before {
-            Ok(now)
-        } else {
-            Err("nothing yet".to_owned())
-        }
-    })
-    .await;
-    let begun = Instant::now();
-    eventually_within(LIMIT, "it is done", || async {
-        let now = folded(stack).await;
-        if now >= target {
-            Ok(())
-        } else {
-            Err(format!("{now} of {target}"))
-        }
-    })
-    .await;
-    let taken = begun.elapsed().as_secs_f64();
-    projector.stop().await.expect("it stops");
-    #[expect(clippy::cast_precision_loss, reason = "counts of one run are small")]
-    let n = (target - first) as f64;
-    n / taken
-}
-
-async fn folded(stack: &Stack) -> i64 {
-    sqlx::query_scalar(
-        "SELECT coalesce(sum(next_offset), 0)::bigint FROM projection_meta.offsets WHERE topic LIKE '%events%'",
-    )
-    .fetch_one(&stack.admin)
-    .await
-    .expect("readable")
 }
 
 /// Copies as many facts into a table of the same shape.

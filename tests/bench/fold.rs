@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use schema::{
     Body, Event, EventId, ExternalId, Extra, Fields, IntegrationId, Micros, OrganizationId, Origin,
-    ProviderDevice, RawJson, Reading, ReadingReceived, Subject,
+    ProviderDevice, RawJson, Reading, ReadingReceived, Subject, Topic,
 };
 use sqlx::Connection as _;
 use tests::{Stack, eventually_within, now_seconds};
@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 use crate::{Line, ROUNDS};
 
+/// Longest that folding may take.
+const LIMIT: Duration = Duration::from_mins(5);
 /// Readings folded each time.
 const READINGS: u32 = 100_000;
 
@@ -33,7 +35,7 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
         lines[0].per_second.push(bare_copy(stack).await);
         for (line, devices) in lines[1..].iter_mut().zip([READINGS, 10_000]) {
             append(&appender, round, devices).await;
-            line.per_second.push(fold(stack).await);
+            line.per_second.push(fold(stack, Topic::Readings, READINGS).await);
         }
     }
     lines
@@ -93,15 +95,14 @@ fn data(n: u32) -> String {
     )
 }
 
-/// Starts a projector and returns readings per second from its first transaction to its last.
-async fn fold(stack: &Stack) -> f64 {
-    let count = || async { history_rows(stack).await };
-    let before = count().await;
-    let target = before + i64::from(READINGS);
+/// Starts a projector and returns events of a topic per second, of so many that nobody has folded yet, from its first
+/// transaction to its last.
+pub(crate) async fn fold(stack: &Stack, topic: Topic, n_events: u32) -> f64 {
+    let before = folded(stack, topic).await;
+    let target = before + i64::from(n_events);
     let projector = stack.role(&["projector"]).await;
-    let limit = Duration::from_mins(5);
-    let first = eventually_within(limit, "it has begun", || async {
-        let now = count().await;
+    let first = eventually_within(LIMIT, "it has begun", || async {
+        let now = folded(stack, topic).await;
         if now > before {
             Ok(now)
         } else {
@@ -110,8 +111,8 @@ async fn fold(stack: &Stack) -> f64 {
     })
     .await;
     let begun = Instant::now();
-    eventually_within(limit, "it is done", || async {
-        let now = count().await;
+    eventually_within(LIMIT, "it is done", || async {
+        let now = folded(stack, topic).await;
         if now >= target {
             Ok(())
         } else {
@@ -126,12 +127,15 @@ async fn fold(stack: &Stack) -> f64 {
     folded / taken
 }
 
-/// Rows of the history, from the statistics of inserts: counting the table itself would disturb the measurement.
-async fn history_rows(stack: &Stack) -> i64 {
-    sqlx::query_scalar("SELECT coalesce(sum(next_offset), 0)::bigint FROM projection_meta.offsets WHERE topic LIKE '%readings%'")
-        .fetch_one(&stack.admin)
-        .await
-        .expect("readable")
+/// Events of a topic that are folded, from the positions: counting rows would disturb the measurement.
+async fn folded(stack: &Stack, topic: Topic) -> i64 {
+    sqlx::query_scalar(
+        "SELECT coalesce(sum(next_offset), 0)::bigint FROM projection_meta.offsets WHERE topic = $1",
+    )
+    .bind(topic.suffix())
+    .fetch_one(&stack.admin)
+    .await
+    .expect("readable")
 }
 
 /// Copies as many history rows into a table of the same shape.
