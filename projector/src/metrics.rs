@@ -42,7 +42,8 @@ pub enum Metric {
     /// Counter. Label: `history`. Days of a history that were dropped behind its horizon.
     FleetlogProjectorDaysDroppedTotal,
     /// Gauge. Labels: `kind`, `field`, `integration`, `age` (`1h`, `1d`, `7d` for less than that, or `older`). Conflicts
-    /// that wait for a person, counted every 30 s; the same in every projector, so take the greatest.
+    /// that wait for a person, counted every 30 s, or less often where that takes long; the same in every projector, so
+    /// take the greatest.
     FleetlogConflictsPending,
     /// Gauge, in seconds. How long the oldest pending conflict has been waiting; 0 when none waits.
     FleetlogConflictsOldestAgeSeconds,

@@ -10,28 +10,29 @@ use std::{
 
 use metrics::{Label, gauge};
 use sqlx::PgPool;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
 use crate::{metrics::Metric, sql::conflicts};
 
 /// How often it is counted.
 const INTERVAL: Duration = Duration::from_secs(30);
+/// How many times as long as it took to count nothing is counted: of a large fleet it is counted less often.
+const REST: u32 = 50;
 
 /// The labels of a count, sorted by name.
 type Labels = Vec<(&'static str, String)>;
 
 /// Counts pending conflicts every now and then, for ever.
 pub(crate) async fn count(pool: &PgPool) -> Infallible {
-    let mut turn = interval(INTERVAL);
-    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shown = BTreeSet::new();
     loop {
-        turn.tick().await;
+        let began = Instant::now();
         match conflicts::count(pool).await {
             Ok(counts) => show(&counts, &mut shown),
             // Whoever folds says so if Postgres is away; what was counted last stays.
             Err(error) => tracing::debug!(%error, "pending conflicts cannot be counted: {error}"),
         }
+        sleep(INTERVAL.max(began.elapsed() * REST)).await;
     }
 }
 
