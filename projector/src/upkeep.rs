@@ -12,6 +12,7 @@ use stream::{LogConfig, LogIdentity};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
+    FOLD_VERSION,
     checkpoint::{self, CheckpointError, Counts, Taken},
     generations, horizon,
     metrics::Metric,
@@ -35,6 +36,10 @@ pub async fn upkeep(log: LogConfig, pool: PgPool, every: Duration, stop: Cancell
         tokio::select! {
             () = stop.cancelled() => return,
             _ = turn.tick() => {}
+        }
+        // The tables of another version may be other tables; that a rebuild is due is said by whoever projects.
+        if matches!(generations::active(&pool).await, Ok(live) if live.fold_version != FOLD_VERSION) {
+            continue;
         }
         if let Err(error) = drop_days(&pool).await {
             tracing::warn!(%error, "days behind a horizon cannot be dropped at the moment: {error}");
