@@ -111,7 +111,7 @@ impl From<GenerationError> for Failure {
             GenerationError::InvalidName(_) => Self::Usage(error.into()),
             GenerationError::NoSuchGeneration(_) => Self::NotFound(error.into()),
             GenerationError::Exists(_) | GenerationError::BuiltOn(_) => Self::Refused(error.into()),
-            GenerationError::NoneActive => Self::Unavailable(error.into()),
+            GenerationError::NoneActive | GenerationError::NotMigrated => Self::Unavailable(error.into()),
             GenerationError::Unreadable { .. } => Self::Failed(error.into()),
             GenerationError::Database(error) => error.into(),
         }

@@ -9,13 +9,21 @@ CREATE TABLE IF NOT EXISTS projection_meta.generations (
     fold_version integer     NOT NULL,
     log_id       text,       -- bound by the first projector that writes it
     partitions   integer,
-    created_at   timestamptz NOT NULL DEFAULT now()
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    changed_at   timestamptz NOT NULL DEFAULT now() -- since when it is in its state
 );
 CREATE UNIQUE INDEX IF NOT EXISTS generations_one_active
     ON projection_meta.generations ((true)) WHERE state = 'active';
--- Since when it is in its state.
-ALTER TABLE projection_meta.generations
-    ADD COLUMN IF NOT EXISTS changed_at timestamptz NOT NULL DEFAULT now();
+-- Those that were made before that was kept. Asked first: to alter a table is to wait for whoever reads it.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                    WHERE attrelid = 'projection_meta.generations'::regclass AND attname = 'changed_at')
+    THEN
+        ALTER TABLE projection_meta.generations ADD COLUMN changed_at timestamptz NOT NULL DEFAULT now();
+    END IF;
+END
+$$;
 
 -- The next offset to fold. Advanced by compare-and-set, first in the transaction that writes the rows.
 CREATE TABLE IF NOT EXISTS projection_meta.offsets (

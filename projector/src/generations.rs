@@ -9,6 +9,7 @@
 //! places at once, is calling once.
 
 mod ddl;
+mod views;
 
 use sqlx::{PgConnection, PgPool};
 use strum::{EnumString, IntoStaticStr};
@@ -23,7 +24,7 @@ pub(crate) use ddl::{KEYS, POLICIES};
 #[cfg(test)]
 pub(crate) use ddl::{TRUTH, columns_of};
 use ddl::{
-    act_as_projector, activate_within, begin, begin_within, create_within, install_within, replace_views,
+    act_as_projector, activate_within, begin, begin_within, create_within, install_within,
     select_generations, set_lock_timeout, take_turn,
 };
 
@@ -46,6 +47,9 @@ pub enum GenerationError {
     /// The database has not been prepared.
     #[error("no generation is active: `fleetlog migrate` makes the first one")]
     NoneActive,
+    /// The database is of an earlier version.
+    #[error("the database was migrated by an earlier version: run `fleetlog migrate`")]
+    NotMigrated,
     /// A row that no version of ours has written.
     #[error("generation {generation} is in the unknown state {state:?}")]
     Unreadable {
@@ -80,6 +84,7 @@ impl GenerationError {
             | Self::NoSuchGeneration(_)
             | Self::Exists(_)
             | Self::NoneActive
+            | Self::NotMigrated
             | Self::BuiltOn(_)
             | Self::Unreadable { .. } => None,
         }
@@ -235,11 +240,7 @@ pub async fn activate(pool: &PgPool, generation: &str) -> Result<(), GenerationE
 
 /// The generation that readers see.
 pub async fn active(pool: &PgPool) -> Result<Active, GenerationError> {
-    let found = list(pool).await.map_err(|error| match error.code().as_deref() {
-        // Neither schema nor table is there.
-        Some("3F000" | "42P01") => GenerationError::NoneActive,
-        _ => error,
-    })?;
+    let found = list(pool).await?;
     found
         .into_iter()
         .find(|one| one.state == State::Active)
@@ -256,7 +257,14 @@ pub(crate) async fn name_of_active(connection: &mut PgConnection) -> sqlx::Resul
 
 /// All generations, by number.
 pub async fn list(pool: &PgPool) -> Result<Vec<Generation>, GenerationError> {
-    select_generations(&mut *pool.acquire().await?).await
+    let found = select_generations(&mut *pool.acquire().await?).await;
+    found.map_err(|error| match error.code().as_deref() {
+        // Neither schema nor table is there.
+        Some("3F000" | "42P01") => GenerationError::NoneActive,
+        // A column is not.
+        Some("42703") => GenerationError::NotMigrated,
+        _ => error,
+    })
 }
 
 /// Brings the database to where a projector can start and readers can read: the first call makes `gen_1` and
@@ -289,7 +297,7 @@ async fn ensure_once(pool: &PgPool) -> Result<Active, GenerationError> {
                 other.generation,
             );
         }
-        Some(active) => replace_views(&mut turn, &Name::new(&active.generation)?).await?,
+        Some(active) => views::replace(&mut turn, &Name::new(&active.generation)?).await?,
         None => {
             let name = Name {
                 number: newest.unwrap_or(0) + 1,
@@ -380,7 +388,7 @@ mod tests {
     #[test]
     fn every_view_is_explained() {
         // Columns are compared on the stack.
-        let [_, views @ .., comments, grants] = ddl::FLEET;
+        let [_, views @ .., comments, grants] = views::FLEET;
         let defined = views
             .iter()
             .flat_map(|part| named(part, "CREATE OR REPLACE VIEW fleet."));

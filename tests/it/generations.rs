@@ -221,6 +221,43 @@ fn a_promotion_or_rollback_that_is_killed_has_changed_nothing_and_can_be_done_ag
 }
 
 #[test]
+fn a_rebuild_that_is_killed_while_it_promotes_is_gone_on_with() {
+    on_stack(|stack| async move {
+        let (_door, projector) = folded(&stack).await;
+        let reader = stack.pool_as("operator");
+        let mut held = reader.acquire().await.expect("a connection");
+        let mut transaction = held.begin().await.expect("a transaction");
+        sqlx::query("SELECT count(*) FROM fleet.devices")
+            .execute(&mut *transaction)
+            .await
+            .expect("it can be read");
+        let mut rebuild = stack.start(&["rebuild"]);
+        waits_for_views(&stack).await;
+        rebuild.kill();
+        transaction.rollback().await.expect("it ends");
+        assert_eq!(
+            states(&stack).await,
+            named(&[("gen_1", "active"), ("gen_2", "building")])
+        );
+        eventually("nobody has the turn any more", || async {
+            let (code, output, errors) = stack.try_fleetlog(&["rebuild"]).await;
+            if code == 0 {
+                Ok(())
+            } else {
+                Err(format!("{output}{errors}"))
+            }
+        })
+        .await;
+        assert_eq!(
+            states(&stack).await,
+            named(&[("gen_1", "retired"), ("gen_2", "active")])
+        );
+        switched(&[&projector], 1).await;
+        rows_of_generation_equal_the_log(&stack, "gen_2").await;
+    });
+}
+
+#[test]
 fn a_reader_that_holds_the_views_delays_a_promotion_and_nobody_behind_it() {
     on_stack(|stack| async move {
         let (_door, projector) = folded(&stack).await;

@@ -1,33 +1,14 @@
 //! The statements that make, activate and list generations. All run within a turn: see [`begin`].
 
-use std::time::Duration;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row, Transaction, postgres::PgRow, raw_sql};
 
-use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row, Transaction,
-    postgres::{PgDatabaseError, PgRow},
-    raw_sql,
-};
-
-use super::{Generation, GenerationError, Name, State};
+use super::{Generation, GenerationError, Name, State, views};
 use crate::fold::FOLD_VERSION;
 
 const META: &str = include_str!("../../../migrations/projection/meta.sql");
 pub(crate) const TRUTH: &str = include_str!("../../../migrations/projection/truth.sql");
 pub(crate) const KEYS: &str = include_str!("../../../migrations/projection/keys.sql");
 pub(crate) const POLICIES: &str = include_str!("../../../migrations/projection/policies.sql");
-/// What schema `fleet` holds, in the order in which one needs the other.
-pub(super) const FLEET: [&str; 10] = [
-    include_str!("../../../migrations/projection/functions.sql"),
-    include_str!("../../../migrations/projection/views.sql"),
-    include_str!("../../../migrations/projection/views_fields.sql"),
-    include_str!("../../../migrations/projection/views_devices.sql"),
-    include_str!("../../../migrations/projection/views_history.sql"),
-    include_str!("../../../migrations/projection/views_facts.sql"),
-    include_str!("../../../migrations/projection/views_conflicts.sql"),
-    include_str!("../../../migrations/projection/views_overview.sql"),
-    include_str!("../../../migrations/projection/comments.sql"),
-    include_str!("../../../migrations/projection/grants.sql"),
-];
 
 /// A transaction in which nobody else changes generations. The key is ours alone within a database.
 pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, GenerationError> {
@@ -94,7 +75,7 @@ pub(super) async fn act_as_projector(connection: &mut PgConnection) -> Result<()
 }
 
 /// Names without a schema mean this generation's; temporary tables come last, so that none can stand in for them.
-async fn pin(connection: &mut PgConnection, name: &Name) -> Result<(), GenerationError> {
+pub(super) async fn pin(connection: &mut PgConnection, name: &Name) -> Result<(), GenerationError> {
     sqlx::query("SELECT set_config('search_path', $1, true)")
         .bind(format!("{name}, pg_temp"))
         .execute(connection)
@@ -163,151 +144,8 @@ pub(super) async fn activate_within(
     if activated.rows_affected() == 0 {
         return Err(GenerationError::NoSuchGeneration(name.to_string()));
     }
-    replace_views(connection, name).await
+    views::replace(connection, name).await
 }
-
-/// Replaces the views in place where that can be, so that others' grants and views on them stay.
-pub(super) async fn replace_views(connection: &mut PgConnection, name: &Name) -> Result<(), GenerationError> {
-    set_lock_timeout(connection).await?;
-    pin(connection, name).await?;
-    lock_views(connection).await?;
-
-    let mut attempt = connection.begin().await?;
-    match define_fleet(&mut attempt).await {
-        Ok(()) => attempt.commit().await?,
-        Err(error) if error.is_other_shape() => {
-            attempt.rollback().await?;
-            raw_sql(DROP_FLEET)
-                .execute(&mut *connection)
-                .await
-                .map_err(built_on)?;
-            define_fleet(connection).await?;
-        }
-        Err(error) => return Err(error),
-    }
-    sqlx::query("SELECT set_config('fleetlog.generation', $1, true)")
-        .bind(name.to_string())
-        .execute(&mut *connection)
-        .await?;
-    raw_sql(DROP_LEFTOVERS).execute(connection).await?;
-    Ok(())
-}
-
-/// How often the views are tried to be locked before the transaction is given up, and how long readers are let through
-/// in between.
-const LOCK_ATTEMPTS: usize = 9;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
-
-/// Locks all views of `fleet` at once.
-///
-/// A reader locks a view, then those that it is made of, while they are replaced in the other order: they would lock
-/// each other out, and Postgres would end the reader. It looks for that after `deadlock_timeout`; so all locks are had
-/// in less, or let go again.
-async fn lock_views(connection: &mut PgConnection) -> Result<(), GenerationError> {
-    for attempt in 1.. {
-        let mut locking = connection.begin().await?;
-        raw_sql(LIMIT_TO_LESS_THAN_DEADLOCK)
-            .execute(&mut *locking)
-            .await?;
-        let locked = raw_sql(LOCK_VIEWS).execute(&mut *locking).await;
-        match locked.map_err(GenerationError::from) {
-            Ok(_) => {
-                raw_sql("SET LOCAL statement_timeout = '60s'")
-                    .execute(&mut *locking)
-                    .await?;
-                locking.commit().await?;
-                return Ok(());
-            }
-            Err(error) if error.is_lost_race() && attempt < LOCK_ATTEMPTS => {
-                locking.rollback().await?;
-                tokio::time::sleep(LOCK_PAUSE).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-const LIMIT_TO_LESS_THAN_DEADLOCK: &str = "
-SELECT set_config('statement_timeout',
-                  greatest(1, extract(epoch FROM current_setting('deadlock_timeout')::interval) * 500)::integer::text,
-                  true)";
-
-/// Altering a view locks it alone; LOCK TABLE would also lock whatever it reads.
-const LOCK_VIEWS: &str = "
-DO $$
-DECLARE
-    view text;
-BEGIN
-    FOR view IN
-        SELECT oid::regclass::text FROM pg_catalog.pg_class
-         WHERE relnamespace = 'fleet'::regnamespace AND relkind = 'v'
-         ORDER BY oid DESC
-    LOOP
-        EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', view);
-    END LOOP;
-END
-$$";
-
-/// Postgres names in the detail what stands in the way.
-fn built_on(error: sqlx::Error) -> GenerationError {
-    let refused = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    match refused {
-        Some(refused) if refused.code() == "2BP01" => {
-            GenerationError::BuiltOn(refused.detail().unwrap_or_default().to_owned())
-        }
-        _ => error.into(),
-    }
-}
-
-async fn define_fleet(connection: &mut PgConnection) -> Result<(), GenerationError> {
-    for part in FLEET {
-        raw_sql(part).execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// Drops the views and functions of `fleet`, and fails if anything outside depends on them, naming it.
-const DROP_FLEET: &str = "
-DO $$
-DECLARE
-    dropped text;
-BEGIN
-    SELECT string_agg(format('fleet.%I', relname), ', ') INTO dropped
-      FROM pg_catalog.pg_class WHERE relnamespace = 'fleet'::regnamespace AND relkind = 'v';
-    IF dropped IS NOT NULL THEN
-        EXECUTE 'DROP VIEW ' || dropped;
-    END IF;
-    SELECT string_agg(oid::regprocedure::text, ', ') INTO dropped
-      FROM pg_catalog.pg_proc WHERE pronamespace = 'fleet'::regnamespace;
-    IF dropped IS NOT NULL THEN
-        EXECUTE 'DROP FUNCTION ' || dropped;
-    END IF;
-END
-$$";
-
-/// Drops views that this version no longer defines: they would go on showing another generation.
-const DROP_LEFTOVERS: &str = "
-DO $$
-DECLARE
-    dropped text;
-BEGIN
-    SELECT string_agg(DISTINCT format('fleet.%I', v.relname), ', ') INTO dropped
-      FROM pg_catalog.pg_class v
-      JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.oid
-      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-                                 AND d.refclassid = 'pg_class'::regclass
-      JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
-      JOIN projection_meta.generations g ON g.generation = t.relnamespace::regnamespace::text
-     WHERE v.relnamespace = 'fleet'::regnamespace
-       AND g.generation <> current_setting('fleetlog.generation');
-    IF dropped IS NOT NULL THEN
-        EXECUTE 'DROP VIEW ' || dropped;
-    END IF;
-END
-$$";
 
 /// Views outside a generation that were made on its tables; nobody but the views of `fleet` is expected to.
 pub(super) async fn dependants(

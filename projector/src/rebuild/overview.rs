@@ -57,7 +57,7 @@ pub struct Rebuild {
 
 /// All generations, by number.
 pub async fn overview(pool: &PgPool) -> Result<Vec<Overview>, RebuildError> {
-    generations::install(pool).await?;
+    let generations = generations::list(pool).await?;
     let mut connection = pool.acquire().await?;
     let is_at_work = rebuilds::is_at_work(&mut connection).await?;
     let written = rebuilds::written(&mut connection).await?;
@@ -67,7 +67,7 @@ pub async fn overview(pool: &PgPool) -> Result<Vec<Overview>, RebuildError> {
         .max_by_key(|(_, one)| one.updated_at)
         .map(|(name, _)| name.clone());
     let mut all = Vec::new();
-    for one in generations::list(pool).await? {
+    for one in generations {
         let (rows, bytes) = rebuilds::size(&mut connection, &one.generation).await?;
         let standing = rebuilds::standing(&mut connection, &one.generation).await?;
         let rebuild = written.get(&one.generation).cloned();

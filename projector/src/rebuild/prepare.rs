@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Order, RebuildError, Turn,
+    Order, Phase, RebuildError, Turn,
     site::{Extent, Site},
 };
 use crate::{
@@ -19,11 +19,14 @@ pub(super) struct Prepared {
     pub(super) extent: Extent,
     /// What loading came to, if it has ended before.
     pub(super) loaded: Option<Value>,
+    /// It was compared before, and what differed then is accepted.
+    pub(super) is_accepted: bool,
 }
 
 /// Finds a generation to go on with, or makes one. What was left by others and is of no use is thrown away.
 ///
-/// One that was compared with the live generation is complete: it can be promoted, and a further rebuild begins anew.
+/// One that was compared with the live generation is complete: unless it was just being promoted, or what differs is
+/// accepted, a further rebuild begins anew.
 pub(super) async fn prepare(
     site: &Site,
     turn: &mut Turn,
@@ -35,25 +38,30 @@ pub(super) async fn prepare(
     for left in rebuilds::building(turn.connection()).await? {
         let is_ours = left.fold_version == FOLD_VERSION
             && left.log_id.as_deref() == Some(site.identity.log_id.as_str());
-        match left.begun {
+        let Some(begun) = left.begun else {
+            generations::remove(turn, &left.generation).await?;
+            continue;
+        };
+        if begun.proved && !is_ours {
             // Somebody may still want to promote it.
-            Some(begun) if begun.proved && !is_ours => {}
-            Some(begun) if is_ours && !begun.proved && !order.afresh && found.is_none() => {
-                let prepared = Prepared {
-                    generation: left.generation.clone(),
-                    extent: Extent {
-                        from: begun.from,
-                        to: begun.to,
-                    },
-                    loaded: begun.loaded,
-                };
-                if prepared.loaded.is_some() || prepared.reaches_back_to(&extent) {
-                    found = Some(prepared);
-                } else {
-                    generations::remove(turn, &left.generation).await?;
-                }
-            }
-            Some(_) | None => generations::remove(turn, &left.generation).await?,
+            continue;
+        }
+        let is_accepted = begun.difference.is_some() && begun.difference == order.accept;
+        let is_unfinished = !begun.proved || begun.phase == Phase::Promote.name() || is_accepted;
+        let prepared = Prepared {
+            generation: left.generation.clone(),
+            extent: Extent {
+                from: begun.from,
+                to: begun.to,
+            },
+            loaded: begun.loaded,
+            is_accepted,
+        };
+        let is_whole = prepared.loaded.is_some() || prepared.reaches_back_to(&extent);
+        if is_ours && is_unfinished && is_whole && !order.afresh && found.is_none() {
+            found = Some(prepared);
+        } else {
+            generations::remove(turn, &left.generation).await?;
         }
     }
     match found {
@@ -85,6 +93,7 @@ async fn begin(site: &Site, turn: &mut Turn, extent: Extent) -> Result<Prepared,
         generation,
         extent,
         loaded: None,
+        is_accepted: false,
     })
 }
 
@@ -116,6 +125,7 @@ mod tests {
             generation: "gen_2".to_owned(),
             extent: extent(5),
             loaded: None,
+            is_accepted: false,
         };
         assert!(prepared.reaches_back_to(&extent(5)));
         assert!(!prepared.reaches_back_to(&extent(6)));

@@ -77,7 +77,6 @@ pub async fn roll_back(
 
 /// Throws a generation away, with all its rows: one that readers do not see, and that nobody is at work on.
 pub async fn drop_one(access: &Access, generation: &str) -> Result<(), RebuildError> {
-    generations::install(&access.pool).await?;
     let mut turn = Turn::take(&access.pool).await?;
     let all = generations::list(&access.pool).await?;
     let found = all.into_iter().find(|one| one.generation == generation);

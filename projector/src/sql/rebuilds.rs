@@ -26,6 +26,8 @@ pub(crate) struct Building {
 /// A rebuild that had begun.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Begun {
+    /// The phase it was last in.
+    pub(crate) phase: String,
     pub(crate) from: Vec<Position>,
     pub(crate) to: Vec<Position>,
     /// What loading came to, if it has ended.
@@ -63,6 +65,7 @@ pub(crate) async fn building(connection: &mut PgConnection) -> sqlx::Result<Vec<
         String,
         i32,
         Option<String>,
+        Option<String>,
         Offsets,
         Offsets,
         Option<Json<Value>>,
@@ -70,7 +73,7 @@ pub(crate) async fn building(connection: &mut PgConnection) -> sqlx::Result<Vec<
         Option<String>,
     );
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT generation, g.fold_version, g.log_id, r.from_offsets, r.to_offsets, r.loaded,
+        "SELECT generation, g.fold_version, g.log_id, r.phase, r.from_offsets, r.to_offsets, r.loaded,
                 r.proof IS NOT NULL, r.difference
            FROM projection_meta.generations g
            LEFT JOIN projection_meta.rebuilds r USING (generation)
@@ -79,14 +82,17 @@ pub(crate) async fn building(connection: &mut PgConnection) -> sqlx::Result<Vec<
     )
     .fetch_all(connection)
     .await?;
-    let building = |(generation, fold_version, log_id, from, to, loaded, proved, difference): Row| {
-        let begun = from.zip(to).map(|(Json(from), Json(to))| Begun {
-            from: positions(&from),
-            to: positions(&to),
-            loaded: loaded.map(|Json(loaded)| loaded),
-            proved,
-            difference,
-        });
+    let building = |(generation, fold_version, log_id, phase, from, to, loaded, proved, difference): Row| {
+        let begun = phase
+            .zip(from.zip(to))
+            .map(|(phase, (Json(from), Json(to)))| Begun {
+                phase,
+                from: positions(&from),
+                to: positions(&to),
+                loaded: loaded.map(|Json(loaded)| loaded),
+                proved,
+                difference,
+            });
         Building {
             generation,
             fold_version,
