@@ -34,7 +34,7 @@ fn digests(report: &Value, of: &str) -> BTreeMap<String, String> {
 }
 
 /// Lets all readings expire that are in the log now. Returns how many there were.
-async fn expire(stack: &Stack) -> i64 {
+pub(crate) async fn expire(stack: &Stack) -> i64 {
     let log = stream::topics::identify(&stack.log).await.expect("a log");
     let ends = stream::ends(&stack.log, &log, &[Topic::Readings])
         .await

@@ -1,11 +1,11 @@
 //! Forgetting a device: the log copied without it, and nothing else missing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use schema::{Event, Topic};
 use serde_json::Value;
 use stream::LogConfig;
-use tests::{Raw, Stack, eventually, on_stack};
+use tests::{Raw, Stack, on_stack};
 
 use crate::{
     generations::folded,
@@ -50,6 +50,13 @@ async fn rewrite(stack: &Stack, args: &[&str]) -> (i32, Value, String) {
     let args = [&["log", "rewrite", "--json", "--to", &to], args].concat();
     let (code, output, errors) = stack.try_fleetlog(&args).await;
     (code, serde_json::from_str(&output).unwrap_or_default(), errors)
+}
+
+/// How many records a topic of a log with the same partitions as another holds.
+async fn n_records(like: &LogConfig, log: &LogConfig, topic: Topic) -> i64 {
+    let identity = stream::topics::identify(like).await.expect("a log");
+    let ends = stream::ends(log, &identity, &[topic]).await.expect("Kafka is up");
+    ends.iter().map(|end| end.offset).sum()
 }
 
 fn header<'a>(raw: &'a Raw, name: &str) -> &'a str {
@@ -159,28 +166,33 @@ fn a_copying_that_is_killed_is_gone_on_with_and_doubles_nothing() {
         rows_of_generation_equal_the_log(&stack, "gen_1").await;
         let (_, keys) = erase(&stack, 0).await;
         let new = beside(&stack);
-        let copied = || async {
-            let Ok(log) = stream::topics::identify(&new).await else {
-                return 0;
-            };
-            let ends = stream::ends(&new, &log, &[Topic::Readings]).await;
-            ends.map_or(0, |ends| ends.iter().map(|end| end.offset).sum::<i64>())
-        };
-        let mut n_before = 0;
-        for _ in 0..3 {
-            let mut run = stack.start(&["log", "rewrite", "--no-proof", "--to", &new.prefix]);
-            eventually("it copies", || async {
-                let n_copied = copied().await;
-                if n_copied > n_before {
-                    Ok(())
-                } else {
-                    Err(format!("{n_copied} copied"))
-                }
-            })
+        stack
+            .fleetlog(&[
+                "topics",
+                "create",
+                "--partitions",
+                "3",
+                "--topic-prefix",
+                &new.prefix,
+            ])
             .await;
-            run.kill();
-            n_before = copied().await;
+        let whole = n_records(&stack.log, &stack.log, Topic::Readings).await;
+        let mut n_caught = 0;
+        for topic in [Topic::Events, Topic::Readings, Topic::Readings, Topic::Readings] {
+            let n_before = n_records(&stack.log, &new, topic).await;
+            let mut run = stack.start(&["log", "rewrite", "--no-proof", "--to", &new.prefix]);
+            let mut turn = tokio::time::interval(Duration::from_millis(1));
+            while run.ended().is_none() {
+                turn.tick().await;
+                if n_records(&stack.log, &new, topic).await > n_before {
+                    run.kill();
+                    n_caught += 1;
+                    break;
+                }
+            }
         }
+        assert!(n_caught > 0, "no copying was caught");
+        assert!(whole > 1_000, "{whole} readings");
         let (code, report, errors) = rewrite(&stack, &[]).await;
         assert_eq!(code, 0, "{errors}{report}");
         assert_eq!(report["missing"]["only_erased"], true, "{report}");
@@ -219,5 +231,49 @@ fn a_log_is_not_copied_into_another_one() {
         let (code, _, errors) = stack.try_fleetlog(&["log", "rewrite", "--to", &same]).await;
         assert_eq!(code, 2, "{errors}");
         stream::topics::delete(&new).await.expect("deleted");
+    });
+}
+
+#[test]
+fn what_expired_readings_made_of_registers_goes_over_with_the_checkpoints() {
+    on_stack(|stack| async move {
+        let (_door, _projector) = folded(&stack).await;
+        let (device, _) = erase(&stack, 1).await;
+        crate::expiry::expire(&stack).await;
+        let (code, _, errors) = rewrite(&stack, &[]).await;
+        assert_eq!(code, 4, "{errors}");
+        assert!(
+            errors.contains("no checkpoint covers what came before"),
+            "{errors}"
+        );
+        stack.fleetlog(&["checkpoint"]).await;
+        for history in ["readings", "logs"] {
+            stack
+                .fleetlog(&["horizon", "advance", history, "--before", "0s", "--yes"])
+                .await;
+        }
+        let (code, report, errors) = rewrite(&stack, &[]).await;
+        assert_eq!(code, 0, "{errors}{report}");
+        assert_eq!(report["missing"]["only_erased"], true);
+        let latest = |generation: &str| {
+            let query = format!("SELECT count(*) FROM {generation}.readings_latest");
+            let pool = stack.admin.clone();
+            async move {
+                let n: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+                    .fetch_one(&pool)
+                    .await
+                    .expect("it can be counted");
+                n
+            }
+        };
+        let (old, new) = (latest("gen_1").await, latest("gen_2").await);
+        assert!(new > 0 && new < old, "{new} of {old}");
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM gen_2.devices WHERE id = $1::text::uuid")
+            .bind(device)
+            .fetch_one(&stack.admin)
+            .await
+            .expect("it can be counted");
+        assert_eq!(left, 0);
+        stream::topics::delete(&beside(&stack)).await.expect("deleted");
     });
 }
