@@ -2,7 +2,8 @@
 //!
 //! Machines differ and are shared, so ratios count and not the figures: each line is measured several times in turn
 //! with the others, and the median is shown. `./dev bench` builds everything in release mode and runs this; names
-//! after it choose what is measured, of a rebuild also over how many events: `./dev bench rebuild=5000000`.
+//! after it choose what is measured, of a rebuild also how much: `./dev bench rebuild=5000000 devices=100000 memory=512`
+//! (events, devices, MiB).
 
 mod conflicts;
 mod door;
@@ -45,8 +46,8 @@ fn table(title: &str, unit: &str, lines: &[Line]) {
     }
 }
 
-/// What a rebuild is measured over, unless it is said.
-const REBUILD_EVENTS: u32 = 1_000_000;
+/// What a rebuild is measured over, unless it is said: events, devices, and MiB of memory.
+const REBUILD: (u32, u32, u32) = (1_000_000, 100_000, 512);
 
 fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).collect();
@@ -54,9 +55,17 @@ fn main() {
         let named = |one: &String| one.split('=').next() == Some(name);
         chosen.is_empty() || chosen.iter().any(named)
     };
-    let events = std::env::args()
-        .find_map(|one| one.strip_prefix("rebuild=")?.parse().ok())
-        .unwrap_or(REBUILD_EVENTS);
+    let said = |name: &str, unsaid: u32| {
+        let mut said = std::env::args().skip(1);
+        let said = said.find_map(|one| one.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
+        said.unwrap_or(unsaid)
+    };
+    let (events, devices, mebibytes) = REBUILD;
+    let fleet = rebuild::Fleet {
+        events: said("rebuild", events),
+        devices: said("devices", devices).max(1),
+        memory: said("memory", mebibytes) as usize * 1024 * 1024,
+    };
     on_stack(move |stack| async move {
         if is_chosen("door") {
             for connections in [64, 256] {
@@ -77,8 +86,15 @@ fn main() {
             table("the fold of edits and conflicts", "events", &lines);
         }
         if is_chosen("rebuild") {
-            let lines = rebuild::measure(&stack, events).await;
-            table(&format!("a rebuild of {events} readings"), "events", &lines);
+            let lines = rebuild::measure(&stack, fleet).await;
+            let title = format!(
+                "a rebuild of {} events of {} devices within {} MiB; this process took {} at most",
+                fleet.events,
+                fleet.devices,
+                fleet.memory / 1024 / 1024,
+                rebuild::most_memory()
+            );
+            table(&title, "events", &lines);
         }
     });
 }

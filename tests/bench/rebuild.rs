@@ -16,7 +16,7 @@ use rdkafka::{
 };
 use schema::{
     Body, Event, EventId, ExternalId, Extra, Fields, IntegrationId, Micros, OrganizationId, Origin,
-    ProviderDevice, RawJson, Reading, ReadingReceived, Subject, Topic,
+    ProviderDevice, ProviderDeviceObserved, RawJson, Reading, ReadingReceived, Subject, Topic,
 };
 use sqlx::Connection as _;
 use stream::{LogConfig, LogIdentity, Position, Range, Scan, ScanOptions};
@@ -25,31 +25,104 @@ use uuid::Uuid;
 
 use crate::{Line, ROUNDS};
 
-/// Devices that the events are of, each in its turn.
-const DEVICES: u32 = 100_000;
+/// A fleet, and how it is folded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fleet {
+    /// Events in the log: each device is observed once, and then they send readings in turn.
+    pub(crate) events: u32,
+    pub(crate) devices: u32,
+    /// Bytes that folded rows may take.
+    pub(crate) memory: usize,
+}
+
 /// Partitions of the log, as a fleet of this size would have.
 const PARTITIONS: i32 = 12;
-/// How much memory folded rows may take.
-const MEMORY: usize = 512 * 1024 * 1024;
 /// Time from one event to the next: five million of them fill three days.
 const STEP: Duration = Duration::from_millis(50);
 /// Rows of a bare COPY at a time.
 const ROWS: u32 = 100_000;
 
-/// Of so many events.
-pub(crate) async fn measure(stack: &Stack, events: u32) -> Vec<Line> {
+impl Fleet {
+    /// What happens as so manieth.
+    fn event(self, number: u32) -> Event {
+        let device = number % self.devices;
+        let began = Micros::from_seconds_nanos(1_790_000_000, 0).expect("in range");
+        let integration = IntegrationId(Uuid::from_u128(2));
+        let id = ExternalId::new(&format!("dev-{device}")).expect("an id");
+        let at = began.plus(STEP * number);
+        Event {
+            id: EventId::random(),
+            subject: Subject::ProviderDevice(ProviderDevice::by_id(integration, id)),
+            at,
+            sequence: 0,
+            recorded_at: at,
+            claimed_at: None,
+            receipt_timed: false,
+            organization: OrganizationId(Uuid::from_u128(1)),
+            integration: Some(integration),
+            origin: Origin::Push,
+            credential: None,
+            replayable: false,
+            traceparent: None,
+            source: "/bench".to_owned(),
+            extensions: std::collections::BTreeMap::default(),
+            body: if number < self.devices {
+                observed(device)
+            } else {
+                reading(number)
+            },
+        }
+    }
+}
+
+fn observed(device: u32) -> Body {
+    Body::ProviderDeviceObserved(ProviderDeviceObserved {
+        complete: true,
+        name: Some(Some(format!("SN-{device}"))),
+        enabled: Some(Some(true)),
+        cohort: Some(Some("stable".to_owned())),
+        metadata: Some(Some(RawJson::parse(r#"{"site":"north"}"#).expect("JSON"))),
+        ..ProviderDeviceObserved::default()
+    })
+}
+
+fn reading(number: u32) -> Body {
+    Body::ReadingReceived(ReadingReceived {
+        path: "/sensor".to_owned(),
+        content_type: Some("application/json".to_owned()),
+        device_name: None,
+        readings: vec![Reading {
+            at: None,
+            claimed_at: None,
+            data: Some(RawJson::parse(&data(number)).expect("JSON")),
+            data_base64: None,
+        }],
+        extensions: Fields::default(),
+        extra: Extra::default(),
+    })
+}
+
+/// The most memory that this process has taken, in MiB, as Linux tells it.
+pub(crate) fn most_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{} MiB", kib / 1024))
+}
+
+pub(crate) async fn measure(stack: &Stack, fleet: Fleet) -> Vec<Line> {
     let log = LogConfig {
         prefix: format!("{}-rebuild", stack.log.prefix),
         ..stack.log.clone()
     };
     let identity = stream::topics::create(&log, PARTITIONS).await.expect("a log");
-    append(&log, &identity, events);
-    let lines = measure_log(stack, &log, &identity, events).await;
+    append(&log, &identity, fleet);
+    let lines = measure_log(stack, &log, &identity, fleet).await;
     stream::topics::delete(&log).await.expect("deleted");
     lines
 }
 
-async fn measure_log(stack: &Stack, log: &LogConfig, identity: &LogIdentity, events: u32) -> Vec<Line> {
+async fn measure_log(stack: &Stack, log: &LogConfig, identity: &LogIdentity, fleet: Fleet) -> Vec<Line> {
     let mut lines = [
         "bare COPY of the history rows",
         "bare read of the same log",
@@ -63,31 +136,38 @@ async fn measure_log(stack: &Stack, log: &LogConfig, identity: &LogIdentity, eve
         per_second: Vec::new(),
     });
     // What takes minutes is measured once.
-    let rounds = if events > 2_000_000 { 1 } else { ROUNDS };
+    let rounds = if fleet.events > 2_000_000 { 1 } else { ROUNDS };
     for _ in 0..rounds {
-        let mut measured = vec![bare_copy(stack, events).await, bare_read(log, identity).await];
-        measured.extend(rebuild(stack, log, identity).await);
+        let mut measured = vec![bare_copy(stack, fleet).await, bare_read(log, identity).await];
+        measured.extend(rebuild(stack, log, identity, fleet.memory).await);
         for (line, took) in lines.iter_mut().zip(measured) {
-            line.per_second.push(f64::from(events) / took.as_secs_f64());
+            line.per_second.push(f64::from(fleet.events) / took.as_secs_f64());
         }
     }
     lines.into()
 }
 
-/// Appends readings as fast as the broker takes them.
-fn append(log: &LogConfig, identity: &LogIdentity, events: u32) {
+/// Appends everything as fast as the broker takes it.
+fn append(log: &LogConfig, identity: &LogIdentity, fleet: Fleet) {
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", &log.brokers)
         .set("partitioner", "murmur2_random")
         .set("compression.type", "lz4")
         .set("linger.ms", "50")
-        .set("batch.size", "1000000")
-        .set("queue.buffering.max.messages", "200000")
+        .set("batch.size", "500000")
+        .set("queue.buffering.max.messages", "20000")
         .create()
         .expect("a producer");
-    let topic = log.topic(Topic::Readings);
-    for number in 0..events {
-        let record = schema::encode(&reading(number), &identity.log_id).expect("an event");
+    let topics = [Topic::Events, Topic::Readings].map(|topic| log.topic(topic));
+    for number in 0..fleet.events {
+        let event = fleet.event(number);
+        let record = schema::encode(&event, &identity.log_id).expect("an event");
+        let [events, readings] = &topics;
+        let topic = if event.topic() == Topic::Events {
+            events
+        } else {
+            readings
+        };
         let headers = record
             .headers
             .iter()
@@ -97,7 +177,7 @@ fn append(log: &LogConfig, identity: &LogIdentity, events: u32) {
                     value: Some(value),
                 })
             });
-        let mut waiting = BaseRecord::to(&topic)
+        let mut waiting = BaseRecord::to(topic)
             .key(&record.key)
             .payload(&record.value)
             .headers(headers);
@@ -108,43 +188,6 @@ fn append(log: &LogConfig, identity: &LogIdentity, events: u32) {
         }
     }
     producer.flush(Duration::from_mins(5)).expect("all are appended");
-}
-
-fn reading(number: u32) -> Event {
-    let began = Micros::from_seconds_nanos(1_790_000_000, 0).expect("in range");
-    let device = ExternalId::new(&format!("dev-{}", number % DEVICES)).expect("an id");
-    let integration = IntegrationId(Uuid::from_u128(2));
-    let at = began.plus(STEP * number);
-    Event {
-        id: EventId::random(),
-        subject: Subject::ProviderDevice(ProviderDevice::by_id(integration, device)),
-        at,
-        sequence: 0,
-        recorded_at: at,
-        claimed_at: None,
-        receipt_timed: false,
-        organization: OrganizationId(Uuid::from_u128(1)),
-        integration: Some(integration),
-        origin: Origin::Push,
-        credential: None,
-        replayable: false,
-        traceparent: None,
-        source: "/bench".to_owned(),
-        extensions: std::collections::BTreeMap::default(),
-        body: Body::ReadingReceived(ReadingReceived {
-            path: "/sensor".to_owned(),
-            content_type: Some("application/json".to_owned()),
-            device_name: None,
-            readings: vec![Reading {
-                at: None,
-                claimed_at: None,
-                data: Some(RawJson::parse(&data(number)).expect("JSON")),
-                data_base64: None,
-            }],
-            extensions: Fields::default(),
-            extra: Extra::default(),
-        }),
-    }
 }
 
 /// About a hundred bytes.
@@ -175,7 +218,7 @@ async fn bare_read(log: &LogConfig, identity: &LogIdentity) -> Duration {
 }
 
 /// Copies as many history rows into a table of the same shape, without key.
-async fn bare_copy(stack: &Stack, events: u32) -> Duration {
+async fn bare_copy(stack: &Stack, fleet: Fleet) -> Duration {
     let mut connection = stack.admin.acquire().await.expect("a connection");
     let mut transaction = connection.begin().await.expect("a transaction");
     sqlx::raw_sql("CREATE TABLE bare (LIKE gen_1.readings)")
@@ -183,14 +226,14 @@ async fn bare_copy(stack: &Stack, events: u32) -> Duration {
         .await
         .expect("a table");
     let mut took = Duration::ZERO;
-    for first in (0..events).step_by(ROWS as usize) {
+    for first in (0..fleet.events).step_by(ROWS as usize) {
         let mut rows = String::new();
-        for number in first..events.min(first + ROWS) {
+        for number in first..fleet.events.min(first + ROWS) {
             let (device, id) = (
-                Uuid::from_u128(u128::from(number % DEVICES) << 64),
+                Uuid::from_u128(u128::from(number % fleet.devices) << 64),
                 Uuid::new_v4(),
             );
-            let at = reading(number).at;
+            let at = fleet.event(number).at;
             writeln!(
                 rows,
                 "{device}\t{device}\t/sensor\t{at}\t0\t{id}\t{at}\tapplication/json\t{}\t\\N\t\\N\t\\N\t\\N",
@@ -212,7 +255,7 @@ async fn bare_copy(stack: &Stack, events: u32) -> Duration {
 }
 
 /// Loads everything; how long that took, and its phases.
-async fn rebuild(stack: &Stack, log: &LogConfig, identity: &LogIdentity) -> [Duration; 4] {
+async fn rebuild(stack: &Stack, log: &LogConfig, identity: &LogIdentity, memory: usize) -> [Duration; 4] {
     let pool = stack.pool_as("projector");
     let generation = generations::begin_building(&pool).await.expect("a generation");
     let (from, to) = positions(log, identity).await;
@@ -223,7 +266,7 @@ async fn rebuild(stack: &Stack, log: &LogConfig, identity: &LogIdentity) -> [Dur
         generation,
         from,
         to,
-        memory: MEMORY,
+        memory,
         workers: 2,
         stop: service::CancellationToken::new(),
     };
