@@ -77,7 +77,7 @@ impl Line {
     fn draw(&mut self, now: &Snapshot) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(now.phase.name());
-            bar.set_length(now.total.max(now.done));
+            bar.set_length(now.total.max(now.done).max(1));
             bar.set_position(now.done);
             bar.set_message(text(now));
             return;
