@@ -25,6 +25,7 @@ pub mod fields;
 pub mod identity;
 mod latest;
 mod observed;
+mod plain;
 mod registry;
 pub mod replay;
 pub mod resolve;
@@ -38,7 +39,7 @@ mod whole;
 
 pub use batch::{Batch, Days, Facts, Lowered, Settled};
 pub use contribute::Ignored;
-pub(crate) use contribute::provider_device as contributing_device;
+pub(crate) use contribute::{Data, provider_device as contributing_device};
 pub use edits::default_strategy;
 pub use latest::MAX_SHAPES;
 pub use stored::MAX_KEY_BYTES;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use schema::{
-    Body, Event, LogReceived, Micros, OrderKey, Origin, ProviderDevice, ReadingReceived, Serial, Subject,
-    SyncCompleted, storable_text,
+    Body, Event, LogReceived, Micros, OrderKey, Origin, ProviderDevice, RawJson, ReadingReceived, Serial,
+    Subject, SyncCompleted, storable_text,
 };
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Truth, observed,
+    Truth, observed, plain,
     rows::{HistoryKey, ListeningRow, LocalFact, LogRow, Payload, ReadingRow, Said},
     shape, stored,
 };
@@ -112,13 +112,8 @@ impl Truth {
         let mut said = said(event, device, body.device_name.as_deref());
         for (reading, index) in body.readings.iter().zip(0..) {
             let bytes = reading.data_base64.as_ref().map(|bytes| bytes.0.clone());
-            let row = ReadingRow::new(
-                said.clone(),
-                Arc::clone(&path),
-                content_type.clone(),
-                reading.data.as_ref().map(stored::value).as_ref(),
-                bytes,
-            );
+            let data = reading.data.as_ref().map(Data::sent);
+            let row = ReadingRow::new(said.clone(), Arc::clone(&path), content_type.clone(), data, bytes);
             let key = element_key(event, uuid, reading.at, index);
             self.join_reading(device, key, row);
             said.device_name = None;
@@ -170,24 +165,52 @@ impl Truth {
     }
 }
 
+/// JSON within bounds that a reading holds.
+pub(crate) struct Data {
+    text: String,
+    shape: Uuid,
+}
+
+impl Data {
+    /// As it was sent, brought within bounds.
+    fn sent(raw: &RawJson) -> Self {
+        match plain::shape(raw.get()) {
+            Some(shape) => Self {
+                text: raw.get().to_owned(),
+                shape,
+            },
+            None => Self::stored(&stored::value(raw)),
+        }
+    }
+
+    /// As it was stored.
+    pub(crate) fn stored(value: &Value) -> Self {
+        Self {
+            text: value.to_string(),
+            shape: shape::of(value),
+        }
+    }
+}
+
 impl ReadingRow {
-    /// A reading, whose shape follows from what it holds: JSON within bounds if there is any, else bytes.
+    /// A reading, whose shape follows from what it holds: JSON if there is any, else bytes.
     pub(crate) fn new(
         said: Said,
         path: Arc<str>,
         content_type: Option<String>,
-        data: Option<&Value>,
+        data: Option<Data>,
         bytes: Option<Vec<u8>>,
     ) -> Self {
+        let shape = data.as_ref().map_or(shape::OF_BYTES, |data| data.shape);
         let payload = Payload {
             content_type,
-            data: data.map(Value::to_string),
             bytes: bytes.filter(|_| data.is_none()),
+            data: data.map(|data| data.text),
         };
         Self {
             said,
             path,
-            shape: data.map_or(shape::OF_BYTES, shape::of),
+            shape,
             payload: Arc::new(payload),
         }
     }

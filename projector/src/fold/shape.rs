@@ -16,16 +16,41 @@ pub(super) const OF_BYTES: Uuid = uuid!("8e0a5a0e-47a8-5f0f-8a3c-6b1f1f0d9b5e");
 /// A leaf is a scalar, an empty object or an empty array. Its pointer is that of RFC 6901, save that every element of
 /// an array is `*`, so that an array of another length has no other shape; a key that is `*` itself is written `~2`.
 pub(super) fn of(value: &Value) -> Uuid {
-    let mut leaves = Vec::new();
-    let mut pointer = String::new();
-    collect(value, &mut pointer, &mut leaves);
-    leaves.sort_unstable();
-    leaves.dedup();
-    // Stored texts hold no NUL, so no two sets of pointers read the same.
-    Uuid::new_v5(&NAMESPACE, leaves.join("\0").as_bytes())
+    let mut leaves = Leaves::default();
+    collect(value, &mut String::new(), &mut leaves);
+    leaves.shape()
 }
 
-fn collect(value: &Value, pointer: &mut String, leaves: &mut Vec<String>) {
+/// Leaf pointers, one after the other in one text.
+#[derive(Default)]
+pub(super) struct Leaves {
+    text: String,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Leaves {
+    pub(super) fn add(&mut self, pointer: &str) {
+        self.text.push_str(pointer);
+        self.ends.push(self.text.len());
+    }
+
+    pub(super) fn shape(&self) -> Uuid {
+        let mut start = 0;
+        let pointers = self.ends.iter().map(|&end| {
+            let pointer = self.text.get(start..end).unwrap_or_default();
+            start = end;
+            pointer
+        });
+        let mut pointers: Vec<_> = pointers.collect();
+        pointers.sort_unstable();
+        pointers.dedup();
+        // Stored texts hold no NUL, so no two sets of pointers read the same.
+        Uuid::new_v5(&NAMESPACE, pointers.join("\0").as_bytes())
+    }
+}
+
+fn collect(value: &Value, pointer: &mut String, leaves: &mut Leaves) {
     let end = pointer.len();
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -40,7 +65,7 @@ fn collect(value: &Value, pointer: &mut String, leaves: &mut Vec<String>) {
             pointer.push_str("/*");
             // Elements of one shape add nothing.
             if items.is_empty() || items.iter().any(|item| !is_composite(item)) {
-                leaves.push(pointer.clone());
+                leaves.add(pointer);
             }
             for item in items.iter().filter(|item| is_composite(item)) {
                 collect(item, pointer, leaves);
@@ -48,7 +73,7 @@ fn collect(value: &Value, pointer: &mut String, leaves: &mut Vec<String>) {
             pointer.truncate(end);
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-            leaves.push(pointer.clone());
+            leaves.add(pointer);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     value::{At, column},
 };
 use crate::fold::{
-    Facts, Lowered, Settled,
+    Data, Facts, Lowered, Settled,
     rows::{DeviceKey, HistoryKey, LogRow, ReadingRow, RegistryFact, Said},
 };
 
@@ -331,7 +331,8 @@ async fn readings(
         // As stored: bounding it again might take a number that Postgres wrote out for too long.
         let data = row.data.as_deref().map(|text| RawJson::parse(text)?.value());
         let data = data.transpose()?;
-        let reading = ReadingRow::new(said, row.path.into(), row.content_type, data.as_ref(), row.bytes);
+        let data = data.as_ref().map(Data::stored);
+        let reading = ReadingRow::new(said, row.path.into(), row.content_type, data, row.bytes);
         Ok((key, reading))
     };
     let readings = rows

@@ -264,8 +264,8 @@ impl Take for Folding {
             position: read.position,
             reason: undecodable.reason,
         })?;
-        let (key, value) = (raw.key().unwrap_or_default(), raw.value().unwrap_or_default());
-        let (stay, leave) = weight::texts_of(&event, key.len(), value.len());
+        let key = raw.key().unwrap_or_default();
+        let (stay, leave) = weight::texts_of(&event, key.len(), raw.value().unwrap_or_default());
         self.event(read.position.partition, event)?;
         self.texts += stay;
         self.leaving += leave;
@@ -384,7 +384,9 @@ mod tests {
         let (mut folding, sheets, progress) = folding(share);
         let mut most = 0;
         for event in some_events(&World::wide(), 2_000) {
-            let (stay, leave) = weight::texts_of(&event, 0, 512);
+            let record = schema::encode(&event, &folding.log.log_id);
+            let value = record.map(|record| record.value).unwrap_or_default();
+            let (stay, leave) = weight::texts_of(&event, 256, &value);
             assert!(folding.event(0, event).is_ok());
             folding.texts += stay;
             folding.leaving += leave;

@@ -62,10 +62,11 @@ fn each<K, V>(rows: &BTreeMap<K, V>, beside: usize) -> usize {
 
 /// The most that the texts of one record's rows take: of rows that stay, and of rows that leave with the batch.
 ///
-/// What is written again may be longer than it was sent: `1e5` becomes `1e+5`, NUL becomes U+FFFD. Names stand in
+/// What is written again may be longer than it was sent: `1e9` becomes ten digits, NUL becomes U+FFFD. Names stand in
 /// several registers at once; where a provider device is known by its name, that is in the key. What is said of an edit
 /// as a whole is kept with each of its fields.
-pub(super) fn texts_of(event: &Event, key: usize, value: usize) -> (usize, usize) {
+pub(super) fn texts_of(event: &Event, key: usize, value: &[u8]) -> (usize, usize) {
+    let value = value.len() + LONGEST_NUMBER * exponents(value);
     let n_fields = if let Body::DeviceEdited(body) = &event.body {
         body.changes.len()
     } else if let Body::DeviceRegistered(body) = &event.body {
@@ -74,6 +75,15 @@ pub(super) fn texts_of(event: &Event, key: usize, value: usize) -> (usize, usize
         0
     };
     (128 + 3 * key + 2 * value, 128 + (2 + 8 * n_fields) * value)
+}
+
+/// Digits of the longest number that is stored as one.
+const LONGEST_NUMBER: usize = 1_000;
+
+/// How many numbers with an exponent a JSON text may have.
+fn exponents(value: &[u8]) -> usize {
+    let may_be = |window: &&[u8]| matches!(window, [b'0'..=b'9', b'e' | b'E', b'0'..=b'9' | b'+' | b'-']);
+    value.windows(3).filter(may_be).count()
 }
 
 /// The bytes of the texts that rows hold.
@@ -216,6 +226,14 @@ mod tests {
         assert_eq!(weight(&Truth::default()), 0);
     }
 
+    #[test]
+    fn a_short_number_may_be_stored_with_many_digits() {
+        assert_eq!(
+            exponents(br#"{"a":1e999,"b":-2.5E-7,"c":"be2","d":"1e","e":10}"#),
+            2
+        );
+    }
+
     proptest! {
         #[test]
         fn what_is_joined_weighs_no_more_than_its_parts_and_no_less_than_its_texts(
@@ -242,7 +260,7 @@ mod tests {
             let record = record.expect("checked");
             let mut truth = Truth::default();
             _ = truth.fold(0, &event);
-            let (stay, leave) = texts_of(&event, record.key.len(), record.value.len());
+            let (stay, leave) = texts_of(&event, record.key.len(), &record.value);
             prop_assert!(texts(&truth) <= stay + leave);
         }
     }
