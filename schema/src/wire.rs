@@ -14,7 +14,7 @@ use crate::{Body, Event, IntegrationId, LogId, Micros, OrganizationId, Origin, R
 /// What the type of every event of ours begins with.
 pub const TYPE_PREFIX: &str = "io.fleetlog.";
 
-/// The attributes that fleetlog itself writes or that CloudEvents defines, sorted: no extension has their names.
+/// The attributes that fleetlog itself writes or that CloudEvents defines: no extension has their names.
 const OURS: [&str; 20] = [
     "claimedtime",
     "credential",
@@ -126,7 +126,7 @@ pub fn encode(event: &Event, log: &LogId) -> Result<Record, WireError> {
     }
     header("logid", log.as_str());
     for (name, value) in &event.extensions {
-        if !attribute::is_name(name) || OURS.binary_search(&name.as_str()).is_ok() {
+        if !attribute::is_name(name) || number_of(name).is_some() {
             return Err(WireError::Malformed {
                 name: "ce_*",
                 reason: format!("{name:?} is no name for an extension"),
@@ -201,6 +201,11 @@ fn is_version(text: &str) -> bool {
     text.starts_with(|c: char| matches!(c, '1'..='9')) && text.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Which of ours an attribute is. Comparing lengths rules out nearly all of them, which is faster than searching.
+fn number_of(name: &str) -> Option<usize> {
+    OURS.iter().position(|ours| *ours == name)
+}
+
 /// Attributes not yet read. Those of ours are borrowed: a record has eighteen, and a rebuild reads millions of records.
 struct Attributes<'a> {
     ours: [Option<&'a str>; OURS.len()],
@@ -223,7 +228,7 @@ impl<'a> Attributes<'a> {
             let Some(name) = name.strip_prefix("ce_") else {
                 continue;
             };
-            let ours = OURS.binary_search(&name).ok();
+            let ours = number_of(name);
             if ours.is_none() && !attribute::is_name(name) {
                 continue;
             }
@@ -240,8 +245,7 @@ impl<'a> Attributes<'a> {
     }
 
     fn take(&mut self, name: &str) -> Option<&'a str> {
-        let number = OURS.binary_search(&name).ok()?;
-        self.ours.get_mut(number)?.take()
+        self.ours.get_mut(number_of(name)?)?.take()
     }
 
     fn required(&mut self, name: &str, header: &'static str) -> Result<&'a str, WireError> {

@@ -105,7 +105,9 @@ impl Truth {
     fn readings(&mut self, event: &Event, body: &ReadingReceived) -> Result<(), Ignored> {
         let device = subject(event)?;
         let uuid = device.uuid();
-        self.provider_device(uuid, event.organization, device);
+        if body.readings.is_empty() {
+            self.provider_device(uuid, event.organization, device);
+        }
 
         let path: Arc<str> = stored::key_text(&body.path).into();
         let content_type = body.content_type.as_deref().map(storable_text);

@@ -53,8 +53,13 @@ fn bound(value: Value, depth: usize) -> Value {
 
 /// A text that Postgres' `text` holds: no NUL, at most [`MAX_STORED_STRING_BYTES`].
 pub fn storable_text(text: &str) -> String {
+    let text = cut(text);
+    // Next to none has one.
+    if !text.as_bytes().contains(&0) {
+        return text.to_owned();
+    }
     // U+FFFD is longer than NUL, so the second cut is not idle.
-    let mut stored = cut(text).replace('\0', "\u{fffd}");
+    let mut stored = text.replace('\0', "\u{fffd}");
     stored.truncate(cut(&stored).len());
     stored
 }

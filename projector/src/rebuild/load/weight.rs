@@ -82,8 +82,16 @@ const LONGEST_NUMBER: usize = 1_000;
 
 /// How many numbers with an exponent a JSON text may have.
 fn exponents(value: &[u8]) -> usize {
-    let may_be = |window: &&[u8]| matches!(window, [b'0'..=b'9', b'e' | b'E', b'0'..=b'9' | b'+' | b'-']);
-    value.windows(3).filter(may_be).count()
+    // Without a branch in it, so that many bytes are looked at together.
+    let may_be = |((before, at), after): ((&u8, &u8), &u8)| {
+        let is_exponent = before.is_ascii_digit()
+            & matches!(at, b'e' | b'E')
+            & (after.is_ascii_digit() | matches!(after, b'+' | b'-'));
+        usize::from(is_exponent)
+    };
+    let next = value.iter().skip(1);
+    let after = value.iter().skip(2);
+    value.iter().zip(next).zip(after).map(may_be).sum()
 }
 
 /// The bytes of the texts that rows hold.
