@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, postgres::PgDatabaseError, raw_sql};
+use tokio::time::Instant;
 
 use super::{
     GenerationError, Name,
@@ -50,58 +51,77 @@ pub(super) async fn replace(connection: &mut PgConnection, name: &Name) -> Resul
     Ok(())
 }
 
-/// How often the views are tried to be locked before the transaction is given up, and how long readers are let through
-/// in between.
-const LOCK_ATTEMPTS: usize = 9;
+/// How long the views are tried to be locked before the transaction is given up, since projectors wait meanwhile; and how
+/// long readers are let through in between.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long slow readers are waited for at first: whoever comes later waits behind us. Twice as long each time.
+const FIRST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Locks all views of `fleet` at once.
 ///
-/// A reader locks a view, then those that it is made of, while they are replaced in the other order: they would lock
-/// each other out, and Postgres would end the reader. It looks for that after `deadlock_timeout`; so all locks are had
-/// in less, or let go again.
+/// A reader locks views in an order of its own: it may hold one that we want and wait for one that we hold. Postgres
+/// looks for that after `deadlock_timeout`, and would end the reader. So before each lock, and every two fifths of that
+/// time while waiting for it, we look for it ourselves, and let go of everything if it is so. A reader that is merely
+/// slow is waited for.
 async fn lock_views(connection: &mut PgConnection) -> Result<(), GenerationError> {
-    for attempt in 1.. {
+    let begun = Instant::now();
+    let mut patience = FIRST_PATIENCE;
+    loop {
         let mut locking = connection.begin().await?;
-        raw_sql(LIMIT_TO_LESS_THAN_DEADLOCK)
+        sqlx::query("SELECT set_config('fleetlog.patience', $1, true)")
+            .bind(format!("{} milliseconds", patience.as_millis()))
             .execute(&mut *locking)
             .await?;
         let locked = raw_sql(LOCK_VIEWS).execute(&mut *locking).await;
         match locked.map_err(GenerationError::from) {
             Ok(_) => {
-                raw_sql("SET LOCAL statement_timeout = '60s'")
-                    .execute(&mut *locking)
-                    .await?;
+                set_lock_timeout(&mut locking).await?;
                 locking.commit().await?;
                 return Ok(());
             }
-            Err(error) if error.is_lost_race() && attempt < LOCK_ATTEMPTS => {
+            Err(error) if error.is_lost_race() && begun.elapsed() < LOCK_PATIENCE => {
                 locking.rollback().await?;
                 tokio::time::sleep(LOCK_PAUSE).await;
+                patience *= 2;
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(())
 }
-
-const LIMIT_TO_LESS_THAN_DEADLOCK: &str = "
-SELECT set_config('statement_timeout',
-                  greatest(1, extract(epoch FROM current_setting('deadlock_timeout')::interval) * 500)::integer::text,
-                  true)";
 
 /// Altering a view locks it alone; LOCK TABLE would also lock whatever it reads.
 const LOCK_VIEWS: &str = "
 DO $$
 DECLARE
-    view text;
+    view regclass;
+    give_up timestamptz := clock_timestamp() + current_setting('fleetlog.patience')::interval;
 BEGIN
+    PERFORM set_config('lock_timeout',
+                       greatest(1, extract(epoch FROM current_setting('deadlock_timeout')::interval) * 400)::integer::text,
+                       true);
     FOR view IN
-        SELECT oid::regclass::text FROM pg_catalog.pg_class
+        SELECT oid FROM pg_catalog.pg_class
          WHERE relnamespace = 'fleet'::regnamespace AND relkind = 'v'
          ORDER BY oid DESC
     LOOP
-        EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', view);
+        LOOP
+            IF EXISTS (SELECT FROM pg_catalog.pg_locks
+                        WHERE locktype = 'relation' AND relation = view AND granted AND pid <> pg_backend_pid()
+                          AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+                          AND pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(pid))) THEN
+                RAISE lock_not_available USING MESSAGE = 'a reader of ' || view || ' waits for another view of fleet';
+            END IF;
+            BEGIN
+                EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', view);
+                EXIT;
+            EXCEPTION WHEN lock_not_available THEN
+                IF clock_timestamp() > give_up THEN
+                    RAISE;
+                END IF;
+            END;
+        END LOOP;
     END LOOP;
 END
 $$";
