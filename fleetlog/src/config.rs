@@ -121,14 +121,12 @@ pub(crate) struct ProjectorDatabase {
 impl ProjectorDatabase {
     /// Connects when it is first used, and acts as the projector: what is made belongs to it.
     pub(crate) fn pool(&self, connections: u32) -> Result<PgPool, Failure> {
-        let (options, connect) = pool_options(&self.projector_database_url, "fleetlog rebuild", connections)?;
-        let options = options.after_connect(|connection, _| {
-            Box::pin(async move {
-                sqlx::raw_sql(ACT_AS_PROJECTOR).execute(connection).await?;
-                Ok(())
-            })
-        });
-        Ok(options.connect_lazy_with(connect))
+        pool_that_begins_with(
+            ACT_AS_PROJECTOR,
+            &self.projector_database_url,
+            "fleetlog rebuild",
+            connections,
+        )
     }
 }
 
@@ -147,14 +145,35 @@ pub(crate) struct ReaderDatabase {
 impl ReaderDatabase {
     /// Connects when it is first used.
     pub(crate) fn pool(&self) -> Result<PgPool, Failure> {
-        pool(&self.database_url, "fleetlog", 2)
+        pool_that_begins_with(READ_WITHIN_BOUNDS, &self.database_url, "fleetlog", 2)
     }
 }
+
+/// A question that takes longer than anybody waits does not burden the server for ever.
+const READ_WITHIN_BOUNDS: &str =
+    "SET statement_timeout = '10min'; SET client_connection_check_interval = '2s'";
 
 /// A pool that connects when it is first used, so that a process can start, and say what it waits for, while
 /// PostgreSQL is down.
 pub(crate) fn pool(url: &SecretString, name: &str, connections: u32) -> Result<PgPool, Failure> {
     let (options, connect) = pool_options(url, name, connections)?;
+    Ok(options.connect_lazy_with(connect))
+}
+
+/// A pool whose sessions begin with some settings.
+fn pool_that_begins_with(
+    settings: &'static str,
+    url: &SecretString,
+    name: &str,
+    connections: u32,
+) -> Result<PgPool, Failure> {
+    let (options, connect) = pool_options(url, name, connections)?;
+    let options = options.after_connect(move |connection, _| {
+        Box::pin(async move {
+            sqlx::raw_sql(settings).execute(connection).await?;
+            Ok(())
+        })
+    });
     Ok(options.connect_lazy_with(connect))
 }
 
