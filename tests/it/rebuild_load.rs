@@ -286,30 +286,40 @@ fn a_load_that_is_killed_goes_on_where_it_was() {
         projector.stop().await.expect("it stops");
         for phase in [Phase::Load, Phase::Index, Phase::Derive] {
             let plan = told.plan(&stack, 512 * 1024).await;
-            let mut n_killed = 0;
-            // Killed a little later each time, until it has had the time that it needs.
-            let mut time = Duration::ZERO;
+            // Killed as the phase begins, then each time when twice as much of it is done, until all of it is.
+            let (mut n_killed, mut enough) = (0, 0);
             loop {
                 let progress = Progress::default();
                 let load = load(&plan, &progress);
                 tokio::pin!(load);
-                let killed = async {
-                    while progress.snapshot().phase < phase {
+                let done = async {
+                    loop {
+                        let now = progress.snapshot();
+                        if now.phase > phase {
+                            return None;
+                        }
+                        if now.phase == phase && now.done >= enough {
+                            return Some(now.done);
+                        }
                         tokio::task::yield_now().await;
                     }
-                    tokio::time::sleep(time).await;
                 };
-                let ended = tokio::select! {
-                    loaded = &mut load => Some(loaded.expect("loaded")),
-                    () = killed => None,
+                let killed = tokio::select! {
+                    biased;
+                    done = done => done,
+                    loaded = &mut load => {
+                        loaded.expect("loaded");
+                        break;
+                    }
                 };
-                if ended.is_some() {
+                let Some(done) = killed else {
+                    load.await.expect("loaded");
                     break;
-                }
+                };
                 n_killed += 1;
-                time = time * 2 + Duration::from_millis(3);
+                enough = 2 * done + 1;
             }
-            assert!(n_killed > 2, "killed {n_killed} times in phase {}", phase.name());
+            assert!(n_killed > 1, "killed {n_killed} times in phase {}", phase.name());
             assert_eq!(
                 differences(&stack, "gen_1", &plan.generation).await,
                 "",
