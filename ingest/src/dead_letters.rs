@@ -22,6 +22,7 @@ const KEPT: [&str; 8] = [
 pub(crate) fn letter(delivery: &Verified<'_>, unread: Unread) -> DeadLetter {
     let integration = delivery.integration();
     let mut headers = kept_headers(delivery.headers(), integration);
+    let detail = unread.told();
     let body = match unread.part {
         None => delivery.body().to_vec(),
         Some(part) => {
@@ -42,7 +43,7 @@ pub(crate) fn letter(delivery: &Verified<'_>, unread: Unread) -> DeadLetter {
         credential: Some(delivery.credential()),
         received_at: delivery.received(),
         reason: reason.to_owned(),
-        detail: unread.detail,
+        detail,
         headers,
         body,
     }

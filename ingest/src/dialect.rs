@@ -8,15 +8,20 @@ mod cloudevents;
 mod golioth_pipelines;
 mod inject_metadata;
 mod logs;
+mod output_streams;
 mod platform;
 mod reader;
+mod unread;
 
 use std::borrow::Cow;
 
 use schema::{Body, Claimant, ExternalId, IntegrationId, Micros, ProviderDevice, Serial};
 use strum::IntoStaticStr;
 
-pub(crate) use self::reader::Reader;
+pub(crate) use self::{
+    reader::Reader,
+    unread::{Unread, UnreadReason},
+};
 use crate::error::Rejection;
 
 /// The dialect of a delivery: metric label.
@@ -27,6 +32,8 @@ pub(crate) enum Dialect {
     GoliothPipelines,
     /// The body of Golioth's transformer `inject-metadata`, on its own.
     InjectMetadata,
+    /// Golioth Output Streams, which Pipelines replaced.
+    OutputStreams,
     /// Structured `CloudEvents`.
     #[strum(serialize = "cloudevents")]
     CloudEvents,
@@ -53,56 +60,6 @@ pub(crate) struct Statement {
     pub(crate) self_timed: bool,
     /// Tells apart what one event of the sender's says.
     pub(crate) position: u32,
-}
-
-/// Something authentic that is kept raw, since nobody understands it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unread {
-    /// Why.
-    pub(crate) reason: UnreadReason,
-    /// What a person needs to know, without any content of the delivery.
-    pub(crate) detail: String,
-    /// The part of the delivery, if the rest was understood.
-    pub(crate) part: Option<String>,
-}
-
-/// Why something authentic becomes a dead letter: metric label, log field, column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub(crate) enum UnreadReason {
-    /// No dialect is recognized.
-    Unrecognized,
-    /// Meant as JSON, but it is none.
-    MalformedJson,
-    /// Packed, but it cannot be unpacked.
-    MalformedGzip,
-    /// A structured `CloudEvent` with a malformed member.
-    MalformedCloudevent,
-    /// An event type that nobody knows.
-    UnknownType,
-    /// An event type of ours: from outside it is no event.
-    ReservedType,
-    /// Legacy Output Streams, which are not read.
-    LegacyOutputStreams,
-    /// No device is named.
-    NoDevice,
-    /// What names the device cannot be an id or a serial number.
-    InvalidDevice,
-    /// Understood, but larger than the log takes.
-    TooLargeForLog,
-    /// Understood, but the event cannot be written.
-    Unwritable,
-}
-
-impl Unread {
-    /// The whole delivery.
-    pub(crate) fn whole(reason: UnreadReason, detail: impl Into<String>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-            part: None,
-        }
-    }
 }
 
 /// Why a reader gives up.
@@ -153,8 +110,8 @@ enum Meaning<'a> {
     Stream(&'a str),
     /// A platform event.
     Occurrence(platform::Occurrence),
-    /// Legacy Output Streams.
-    Legacy,
+    /// An event of Golioth's Output Streams.
+    OutputStream(output_streams::Kind),
     /// Ours.
     Reserved,
     /// Nobody's.
@@ -164,27 +121,14 @@ enum Meaning<'a> {
 /// More statements than one event makes.
 const BATCH_STEP: u32 = 1 << 10;
 
-/// The types of Golioth's Output Streams, which Pipelines replaced.
-const LEGACY_TYPES: [&str; 9] = [
-    "UNKNOWN_CLOUD_EVENT",
-    "SEND_DEVICE_UPDATE_TYPE",
-    "DEVICE_LOG_ENTRY_TYPE",
-    "UPDATE_DEVICE_STATE_TYPE",
-    "DELETE_DEVICE_STATE_TYPE",
-    "DEVICE_STREAM_TYPE",
-    "RELEASE_UPDATED_TYPE",
-    "DEVICE_FIRMWARE_LOG_ENTRY_TYPE",
-    "TEST_EVENT_TYPE",
-];
-
 impl<'a> Meaning<'a> {
     fn of(kind: &'a str) -> Self {
         if let Some(path) = golioth_pipelines::path(kind) {
             Self::Stream(path)
-        } else if let Ok(occurrence) = kind.parse() {
+        } else if let Ok(occurrence) = kind.parse::<platform::Occurrence>() {
             Self::Occurrence(occurrence)
-        } else if LEGACY_TYPES.contains(&kind) {
-            Self::Legacy
+        } else if let Ok(kind) = kind.parse::<output_streams::Kind>() {
+            Self::OutputStream(kind)
         } else if is_reserved(kind) {
             Self::Reserved
         } else {
@@ -195,13 +139,9 @@ impl<'a> Meaning<'a> {
     /// Why nothing of this type is read.
     fn unread(&self) -> Unread {
         let (reason, detail) = match self {
-            Self::Stream(_) | Self::Occurrence(_) => (
-                UnreadReason::Unrecognized,
-                "the data is not what the type promises",
-            ),
-            Self::Legacy => (
-                UnreadReason::LegacyOutputStreams,
-                "Output Streams are not read; Golioth replaced them by Pipelines",
+            Self::Stream(_) | Self::Occurrence(_) | Self::OutputStream(_) => (
+                UnreadReason::Incomplete,
+                "the data is not the object that the type promises",
             ),
             Self::Reserved => (
                 UnreadReason::ReservedType,
@@ -300,5 +240,7 @@ fn device(
 mod nothing_is_lost;
 #[cfg(test)]
 mod only_its_own_project;
+#[cfg(test)]
+mod published_shapes;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,8 @@ struct KeptEvent {
 struct KeptLetter {
     id: EventId,
     reason: String,
+    /// What a person needs to know, and what to do.
+    detail: String,
     #[serde(flatten)]
     place: Place,
 }
@@ -141,6 +143,7 @@ impl Door {
         KeptLetter {
             id: letter.id,
             reason: letter.reason.clone(),
+            detail: letter.detail.clone(),
             place: self.place(position),
         }
     }

@@ -207,3 +207,186 @@ fn a_log_line_is_kept_as_a_log() {
         .await;
     });
 }
+
+/// What Golioth's Output Streams posted, by type.
+fn output_stream(to: &Integration, kind: &str, subject: &str, id: &str, body: &Value) -> Delivery {
+    Delivery::bare(to, body.to_string())
+        .header("x-api-key", &to.secret)
+        .header("content-type", "application/json")
+        .header("ce-id", id)
+        .header("ce-source", "golioth/app/gateway/coap")
+        .header("ce-specversion", "1.0")
+        .header("ce-subject", subject)
+        .header("ce-type", kind)
+}
+
+#[test]
+fn output_streams_in_all_their_types() {
+    on_stack(|stack| async move {
+        let rooms = rooms(&stack).await;
+        let to = &rooms.integration;
+        let named = json!({"type": "device.created", "device": {"id": "os-1", "name": "SN-OS-1"}});
+        Delivery::platform(to, &named).post().await.accepted();
+        let time = json!({"seconds": tests::now_seconds(), "nanos": 250_818_000});
+        let deliveries = [
+            (
+                "DEVICE_STREAM_TYPE",
+                "stream",
+                json!({"data": {"battery": 61}, "device_id": "os-1", "project_id": "p", "timestamp": time}),
+            ),
+            (
+                "UPDATE_DEVICE_STATE_TYPE",
+                "state",
+                json!({"device_id": "os-1", "path": "cmd/light", "data": "on", "timestamp": time}),
+            ),
+            (
+                "UPDATE_DEVICE_STATE_TYPE",
+                "state",
+                json!({"device_id": "os-1", "path": "cmd/fan", "data": 3, "timestamp": time}),
+            ),
+            (
+                "DELETE_DEVICE_STATE_TYPE",
+                "state",
+                json!({"device_id": "os-1", "path": "cmd/old", "timestamp": time}),
+            ),
+            (
+                "DEVICE_LOG_ENTRY_TYPE",
+                "logs",
+                json!({"device_id": "os-1", "level": 3, "message": "Hello", "metadata": {"n": 1},
+                "module": "default", "project_id": "p", "timestamp": time}),
+            ),
+            (
+                "DEVICE_FIRMWARE_LOG_ENTRY_TYPE",
+                "logs",
+                json!({"device_id": "os-1", "version": "1.0.7", "target": "1.0.8",
+                "package": "main", "stateCode": "0", "reasonCode": "1", "project_id": "p", "timestamp": time}),
+            ),
+        ];
+        for (index, (kind, subject, body)) in deliveries.iter().enumerate() {
+            let delivery = output_stream(to, kind, subject, &format!("os-{index}"), body);
+            let answer = delivery.post().await.accepted();
+            assert_eq!(
+                answer.json["events"].as_array().map(Vec::len),
+                Some(1),
+                "{}",
+                answer.json
+            );
+            // A retry is the same event.
+            let again = delivery.post().await.accepted();
+            assert_eq!(answer.json["events"][0]["id"], again.json["events"][0]["id"]);
+        }
+        let seen = device(&stack, &rooms.organization, "SN-OS-1", |device| {
+            device["firmware_version"] == "1.0.7"
+                && !device["battery"].is_null()
+                && device["connectivity"] == "online"
+        })
+        .await;
+        assert_eq!(seen["battery"].to_string().parse::<f64>().ok(), Some(61.0));
+        eventually("the log line is there once, with its level by name", || async {
+            let rows = stack
+                .rows("SELECT level, module, message, metadata FROM fleet.logs")
+                .await;
+            let wanted =
+                json!({"level": "warn", "module": "default", "message": "Hello", "metadata": {"n": 1}});
+            if rows == [wanted] {
+                Ok(())
+            } else {
+                Err(format!("{rows:?}"))
+            }
+        })
+        .await;
+        eventually("the states are kept as facts", || async {
+            let rows = stack
+                .rows("SELECT body->>'path' AS path, body->'value' AS value, body->'deleted' AS deleted FROM fleet.facts
+                    WHERE name = 'state.observed' ORDER BY path")
+                .await;
+            let wanted = [
+                json!({"path": "/cmd/fan", "value": 3, "deleted": false}),
+                json!({"path": "/cmd/light", "value": "on", "deleted": false}),
+                json!({"path": "/cmd/old", "value": null, "deleted": true}),
+            ];
+            if rows == wanted { Ok(()) } else { Err(format!("{rows:?}")) }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn published_shapes_become_rows_or_letters_that_say_what_to_do() {
+    on_stack(|stack| async move {
+        let rooms = rooms(&stack).await;
+        let to = &rooms.integration;
+        let letters = [
+            (
+                "RELEASE_UPDATED_TYPE",
+                json!({"release_id": "612d3cecf3ee17d321adbec6"}),
+                "not_of_a_device",
+            ),
+            (
+                "TEST_EVENT_TYPE",
+                json!({"integration_id": "612d3cecf3ee17d321adbec6", "data": {"msg": "Test Message"},
+                "project_id": "p"}),
+                "test_event",
+            ),
+            (
+                "SEND_DEVICE_UPDATE_TYPE",
+                json!({"deviceId": "os-1"}),
+                "unknown_type",
+            ),
+            ("DEVICE_STREAM_TYPE", json!({"device_id": "os-1"}), "incomplete"),
+            ("DEVICE_STREAM_TYPE", json!({"data": 1}), "no_device"),
+        ];
+        for (kind, body, reason) in &letters {
+            let answer = output_stream(to, kind, "integration", "1", body)
+                .post()
+                .await
+                .accepted();
+            let letter = &answer.json["dead_letter"];
+            assert_eq!(letter["reason"], *reason);
+            let detail = letter["detail"].as_str().unwrap_or_default();
+            assert!(detail.contains("; "), "{detail}");
+            assert_eq!(
+                letter["topic"]
+                    .as_str()
+                    .map(|topic| topic.ends_with("dead-letters.v1")),
+                Some(true)
+            );
+        }
+        let frame = json!({"result": {"data": {"deviceId": "os-1", "data": {"temp": 29}}}});
+        let answer = Delivery::platform(to, &frame).post().await.accepted();
+        assert_eq!(answer.json["dead_letter"]["reason"], "unrecognized");
+
+        let readings: [(&str, &str, &[u8]); 5] = [
+            ("/value", "application/json", b"42"),
+            (
+                "/position",
+                "application/json",
+                br#"[{"ts":1626362266059,"speed":5},{"ts":1626362276059,"speed":10}]"#,
+            ),
+            (
+                "/location",
+                "application/json",
+                br#"{"latitude":50.664189000,"longitude":17.942112000,"accuracy":65}"#,
+            ),
+            ("/camera", "image/png", b"\x89PNG\r\n\x1a\n"),
+            ("/note", "application/json", br#"{"original":"hello, world!"}"#),
+        ];
+        for (path, media_type, body) in readings {
+            let delivery = Delivery::golioth(to, "ps-1", path, body).with("content-type", media_type);
+            delivery.post().await.accepted();
+        }
+        eventually("every reading is in the history", || async {
+            let rows = stack
+                .rows("SELECT path, data, encode(bytes, 'hex') AS bytes FROM fleet.readings ORDER BY path, sequence")
+                .await;
+            let paths: Vec<_> = rows.iter().map(|row| row["path"].as_str().unwrap_or_default()).collect();
+            let wanted = ["/camera", "/location", "/note", "/position", "/position", "/value"];
+            if paths == wanted && rows[0]["bytes"] == "89504e470d0a1a0a" && rows[5]["data"] == 42 {
+                Ok(())
+            } else {
+                Err(format!("{rows:?}"))
+            }
+        })
+        .await;
+    });
+}

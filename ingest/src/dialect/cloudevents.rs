@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use schema::ExternalId;
 
-use super::{Meaning, Misread, Reader, Signed, Statement, Unread, UnreadReason, golioth_pipelines, platform};
+use super::{
+    Meaning, Misread, Reader, Signed, Statement, Unread, UnreadReason, golioth_pipelines, output_streams,
+    platform,
+};
 use crate::{
     envelope::{CloudEvent, Data, Envelope},
     payload::{Object, Payload},
@@ -17,21 +20,35 @@ pub(super) fn statements(reader: &Reader<'_>, object: &Object<'_>) -> Result<Vec
         Unread::whole(UnreadReason::MalformedCloudevent, detail)
     })?;
     let kind = envelope.kind.as_deref().unwrap_or_default();
-    match Meaning::of(kind) {
+    let meaning = Meaning::of(kind);
+    match meaning {
         Meaning::Stream(path) => stream(reader, &envelope, path, data).map(|statement| vec![statement]),
-        meaning @ Meaning::Occurrence(occurrence) => {
-            let bytes = match data {
-                Data::Json(text) => Cow::Borrowed(text.as_bytes()),
-                Data::Bytes(bytes) => Cow::Owned(bytes),
-                Data::Nothing => return Err(meaning.unread().into()),
-            };
-            let text = Payload::recognize(&bytes);
-            let Some(object) = text.as_deref().and_then(Object::parse) else {
-                return Err(meaning.unread().into());
-            };
-            platform::statements(reader, &envelope, occurrence, &object)
-        }
-        meaning @ (Meaning::Legacy | Meaning::Reserved | Meaning::Unknown) => Err(meaning.unread().into()),
+        Meaning::Occurrence(occurrence) => carried(data, &meaning, |object| {
+            platform::statements(reader, &envelope, occurrence, object)
+        }),
+        Meaning::OutputStream(kind) => carried(data, &meaning, |object| {
+            let statement = output_streams::statement(reader, &envelope, kind, object)?;
+            Ok(vec![statement])
+        }),
+        Meaning::Reserved | Meaning::Unknown => Err(meaning.unread().into()),
+    }
+}
+
+/// Reads the object that an event carries, in JSON or CBOR.
+fn carried<T>(
+    data: Data<'_>,
+    meaning: &Meaning<'_>,
+    read: impl FnOnce(&Object<'_>) -> Result<T, Misread>,
+) -> Result<T, Misread> {
+    let bytes = match data {
+        Data::Json(text) => Cow::Borrowed(text.as_bytes()),
+        Data::Bytes(bytes) => Cow::Owned(bytes),
+        Data::Nothing => return Err(meaning.unread().into()),
+    };
+    let text = Payload::recognize(&bytes);
+    match text.as_deref().and_then(Object::parse) {
+        Some(object) => read(&object),
+        None => Err(meaning.unread().into()),
     }
 }
 

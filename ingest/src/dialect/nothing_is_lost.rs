@@ -7,7 +7,7 @@ use super::tests::reading;
 use crate::example::Sent;
 
 /// All scalars of a JSON text, and the names of its members.
-fn leaves(value: &Value, into: &mut Vec<String>) {
+pub(super) fn leaves(value: &Value, into: &mut Vec<String>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| leaves(value, into)),
         Value::Object(members) => members.iter().for_each(|(_, value)| leaves(value, into)),

@@ -4,7 +4,7 @@
 //! Statements come in an order: first what the event is named after, which also keeps the payload, then what else
 //! the payload shows of the device.
 
-mod firmware;
+pub(super) mod firmware;
 mod registry;
 mod said;
 
@@ -151,11 +151,11 @@ impl Occurrence {
 }
 
 /// What a payload says.
-pub(super) fn statements<'a>(
+pub(super) fn statements(
     reader: &Reader<'_>,
     envelope: &Envelope<'_>,
     occurrence: Occurrence,
-    payload: &'a Object<'a>,
+    payload: &Object<'_>,
 ) -> Result<Vec<Statement>, Misread> {
     let shown = Shown::read(payload, occurrence.is_reading());
     let projects: Vec<_> = shown

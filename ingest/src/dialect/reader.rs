@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{
     BATCH_STEP, Dialect, Heard, Meaning, Misread, Signed, Unread, UnreadReason, cloudevents, foreign_json,
-    golioth_pipelines, inject_metadata, platform,
+    golioth_pipelines, inject_metadata, output_streams, platform,
 };
 use crate::{
     authenticate::MESSAGE_ID,
@@ -96,9 +96,16 @@ impl<'d> Reader<'d> {
                     .and_then(|object| platform::statements(self, envelope, occurrence, &object));
                 Heard::of(Dialect::Platform, read)
             }
-            meaning @ (Meaning::Legacy | Meaning::Reserved | Meaning::Unknown) => {
-                Ok(Heard::unread(meaning.unread()))
+            Meaning::OutputStream(kind) => {
+                let text = Payload::recognize(body);
+                let read = text
+                    .as_deref()
+                    .and_then(Object::parse)
+                    .ok_or_else(|| Misread::from(self.unrecognized(body)))
+                    .and_then(|object| output_streams::statement(self, envelope, kind, &object));
+                Heard::of(Dialect::OutputStreams, read.map(|statement| vec![statement]))
             }
+            meaning @ (Meaning::Reserved | Meaning::Unknown) => Ok(Heard::unread(meaning.unread())),
         }
     }
 

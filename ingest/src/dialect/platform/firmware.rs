@@ -9,9 +9,9 @@ use super::{Shown, TIMES};
 use crate::payload::{Object, instant};
 
 /// One report and the time it says of itself.
-pub(super) struct Report {
-    pub(super) body: FirmwareReported,
-    pub(super) time: Option<Micros>,
+pub(in crate::dialect) struct Report {
+    pub(in crate::dialect) body: FirmwareReported,
+    pub(in crate::dialect) time: Option<Micros>,
 }
 
 /// Most packages of one payload that are read; the payload, which is kept, has the others too.
@@ -43,7 +43,8 @@ pub(super) fn reports(shown: &Shown<'_>) -> Vec<Report> {
     reports
 }
 
-fn report(object: &Object<'_>, package: Option<&str>) -> Option<Report> {
+/// What an object says of a package; `None` if it says nothing.
+pub(in crate::dialect) fn report(object: &Object<'_>, package: Option<&str>) -> Option<Report> {
     let text = |names: &[&str]| object.text_or_number(names).map(Cow::into_owned);
     // An empty version was reported, too: by a device that runs none, or has none to go to.
     let version = |name| {
