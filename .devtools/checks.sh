@@ -52,7 +52,7 @@ check_stack() {
   # The roles are tested as they run in production: as processes. Both lines select the
   # whole workspace, so that one build of the dependencies serves them, clippy and ./dev up.
   cargo build --locked --workspace --bin fleetlog
-  cargo test --locked --workspace --test it "$@" 8>&-
+  cargo test --locked --workspace --test it --bin chaos "$@" 8>&-
 }
 
 command_bench() {

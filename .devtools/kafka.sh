@@ -3,7 +3,9 @@
 
 readonly KAFKA_HOME=$STATE/kafka
 readonly KAFKA_POM=$DEVTOOLS/kafka/pom.xml
-KAFKA_LIBS=$KAFKA_HOME/libs-$(sha256sum <"$KAFKA_POM" | cut -c1-12)
+# Fetched once for all servers of this checkout.
+readonly KAFKA_SHARED=$CHECKOUT/.dev/kafka
+KAFKA_LIBS=$KAFKA_SHARED/libs-$(sha256sum <"$KAFKA_POM" | cut -c1-12)
 
 # Java 17 or newer: what Kafka 4 needs.
 java_find() {
@@ -24,7 +26,8 @@ kafka_fetch() {
   local version
   version=$(sed -nE 's/.*<kafka.version>(.*)<.*/\1/p' "$KAFKA_POM")
   step "fetching Apache Kafka $version with Maven, some 54 MB"
-  rm -rf "$KAFKA_HOME"/libs-*
+  mkdir -p "$KAFKA_SHARED"
+  rm -rf "$KAFKA_SHARED"/libs-*
   mvn --batch-mode --quiet --file "$KAFKA_POM" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$KAFKA_LIBS.partial" >"$STATE/logs/maven.log" 2>&1 || {
     tail -n 20 "$STATE/logs/maven.log" >&2

@@ -29,7 +29,7 @@ postgres_data() {
   if ((EUID != 0)) || as_postgres test -x "$STATE" 2>/dev/null; then
     printf '%s' "$STATE/postgres"
   else
-    printf '/var/tmp/fleetlog-%s/postgres' "$(printf '%s' "$CHECKOUT" | sha256sum | cut -c1-12)"
+    printf '/var/tmp/fleetlog-%s/postgres' "$(printf '%s' "${STATE%/.dev}" | sha256sum | cut -c1-12)"
   fi
 }
 

@@ -1,6 +1,7 @@
 //! What we promise, one file a theme. `README.md` says which test holds which promise.
 
 mod audit;
+mod chaos;
 mod conflicts;
 mod credentials;
 mod devices;

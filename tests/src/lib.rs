@@ -14,8 +14,8 @@ mod stack;
 
 pub use eventually::{eventually, eventually_within};
 pub use kafka::{Raw, alter_topic, delete_records, delete_topic, kafka_proxy, produce, read_log, read_raw};
-pub use process::{Command, Role};
-pub use proxy::Proxy;
+pub use process::{Command, Role, binary, free_port};
+pub use proxy::{Passage, Proxy};
 pub use reference::Expected;
 pub use senders::{Answer, Delivery, hmac_hex, now_seconds};
 pub use stack::{Integration, Stack, on_stack};

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crate::eventually_within;
 
 /// The `fleetlog` binary of this build.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let path = std::env::current_exe().expect("a program knows its own path");
     // Tests lie in `deps`, programs beside the binary.
     let folder = path.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
@@ -213,7 +213,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
     listener.local_addr().expect("a listener has an address").port()
 }

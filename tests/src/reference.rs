@@ -2,6 +2,8 @@
 //!
 //! It takes the whole set of events at once, so it cannot depend on order, repeats or batches.
 
+mod registers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::{
@@ -54,13 +56,14 @@ impl Device {
 impl Expected {
     /// What the rows must be after these events.
     pub fn of(log: &[(Position, Event)]) -> Self {
-        let mut lines = BTreeSet::new();
+        let distinct = distinct(log);
+        let mut lines = registers::expected(log, &distinct);
         let mut devices = Devices::new();
         let mut registered: BTreeSet<DeviceId> = BTreeSet::new();
 
         let mut ours: BTreeMap<DeviceId, Ours> = BTreeMap::new();
 
-        for event in distinct(log) {
+        for event in distinct {
             // That somebody is to be forgotten says nothing of them.
             if let Body::SubjectErased(_) = &event.body {
                 continue;
@@ -108,8 +111,20 @@ impl Expected {
         Self(lines)
     }
 
-    /// What the rows are, read from the truth tables of a generation by their owner.
+    /// What the rows are, read from the truth tables of a generation by their owner. No row stands twice.
     pub async fn rows(pool: &PgPool, generation: &str) -> Self {
+        let (rows, doubled) = Self::try_rows(pool, generation)
+            .await
+            .expect("the rows can be read");
+        assert!(doubled.is_empty(), "no row stands twice: {doubled:#?}");
+        rows
+    }
+
+    /// The same, with the rows that stand twice.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn try_rows(pool: &PgPool, generation: &str) -> sqlx::Result<(Self, Vec<String>)> {
         let micros = |column: &str| format!("(extract(epoch FROM {column}) * 1000000)::bigint");
         let (at, last_report_at) = (micros("at"), micros("last_report_at"));
         let queries = [
@@ -147,18 +162,20 @@ impl Expected {
                 "SELECT format('answer %s %s %s %s', device, edit, field, outcome) FROM {generation}.edit_answers"
             ),
         ];
-        let mut lines = BTreeSet::new();
+        let (mut lines, mut doubled) = (BTreeSet::new(), Vec::new());
+        let mut found = registers::found(pool, generation).await?;
         for query in queries {
             let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
                 .fetch_all(pool)
-                .await
-                .expect("the rows can be read");
-            let n_rows = rows.len();
-            let before = lines.len();
-            lines.extend(rows);
-            assert_eq!(lines.len() - before, n_rows, "no row stands twice");
+                .await?;
+            found.extend(rows);
         }
-        Self(lines)
+        for row in found {
+            if !lines.insert(row.clone()) {
+                doubled.push(row);
+            }
+        }
+        Ok((Self(lines), doubled))
     }
 
     /// Says the first lines that only one of the two has.

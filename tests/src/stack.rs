@@ -71,7 +71,8 @@ pub(crate) fn required(name: &str) -> String {
 }
 
 impl Stack {
-    async fn create() -> Self {
+    /// Takes a share of the stack.
+    pub async fn create() -> Self {
         let name = format!("t{}", &Uuid::new_v4().simple().to_string()[..10]);
         let server = required("FLEETLOG_TEST_ADMIN_DATABASE_URL");
         let brokers = required("FLEETLOG_TEST_KAFKA_BROKERS");
@@ -127,7 +128,14 @@ impl Stack {
         stack
     }
 
-    async fn remove(&self) {
+    /// Gives it back.
+    pub async fn remove(&self) {
+        self.release().await;
+        std::fs::remove_dir_all(&self.folder).expect("the folder can be removed");
+    }
+
+    /// Gives topics and database back, and keeps the folder.
+    pub async fn release(&self) {
         self.operator.close().await;
         self.admin.close().await;
         stream::topics::delete(&self.log)
@@ -143,7 +151,11 @@ impl Stack {
         .execute(&mut connection)
         .await
         .expect("the database can be dropped");
-        std::fs::remove_dir_all(&self.folder).expect("the folder can be removed");
+    }
+
+    /// What its roles and commands are told.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
     }
 
     /// A pool in one of the database's roles: `operator`, `api`, `ingest`, `projector`.
@@ -284,23 +296,34 @@ impl Stack {
         organization: &str,
         credential: &[&str],
     ) -> Integration {
+        self.integration_at(&door.url, organization, &[], credential)
+            .await
+    }
+
+    /// The same at the base URL of a door, with options of its own.
+    pub async fn integration_at(
+        &self,
+        door: &str,
+        organization: &str,
+        options: &[&str],
+        credential: &[&str],
+    ) -> Integration {
         let name = format!("int-{}", Uuid::new_v4().simple());
-        let made = self
-            .fleetlog_json(&[
-                "integration",
-                "create",
-                &name,
-                "--organization",
-                organization,
-                "--provider",
-                "golioth",
-                "--no-credential",
-                "--json",
-            ])
-            .await;
+        let create = [
+            "integration",
+            "create",
+            &name,
+            "--organization",
+            organization,
+            "--provider",
+            "golioth",
+            "--no-credential",
+            "--json",
+        ];
+        let made = self.fleetlog_json(&[&create[..], options].concat()).await;
         let id = text(&made, "integration_id");
         let (credential_id, secret) = self.credential(&id, credential).await;
-        let url = format!("{}/v1/webhooks/{id}", door.url);
+        let url = format!("{door}/v1/webhooks/{id}");
         Integration {
             url,
             id,
