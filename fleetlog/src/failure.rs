@@ -138,7 +138,9 @@ impl From<RebuildError> for Failure {
             | RebuildError::UnreadableCheckpoint(_)
             | RebuildError::OtherLog { .. } => Self::Refused(error.into()),
             RebuildError::NoSuchDevice(_) => Self::NotFound(error.into()),
-            RebuildError::Unfoldable { .. } => Self::Failed(error.into()),
+            RebuildError::Unfoldable { .. } | RebuildError::TooManySetAside { .. } => {
+                Self::Failed(error.into())
+            }
             RebuildError::Projector(error) => error.into(),
             RebuildError::Generation(error) => error.into(),
             RebuildError::Topics(error) => error.into(),

@@ -69,6 +69,10 @@ pub(crate) struct ProjectorArgs {
     /// projector at a time does it
     #[arg(long, env = "FLEETLOG_CHECKPOINT_INTERVAL", value_name = "D", default_value = "1h", value_parser = humantime::parse_duration)]
     checkpoint_interval: Duration,
+    /// How many of a hundred recent events may be set aside as dead letters before their partition is halted instead;
+    /// 100 sets aside whatever cannot be folded
+    #[arg(long, env = "FLEETLOG_MAX_SET_ASIDE_PERCENT", value_name = "N", default_value_t = Config::DEFAULT_MAX_SET_ASIDE_PERCENT, value_parser = clap::value_parser!(u8).range(0..=100))]
+    max_set_aside_percent: u8,
     /// How long the transaction in flight may take when told to stop
     #[arg(long, env = "FLEETLOG_STOP_WITHIN", value_name = "D", default_value = "10s", value_parser = humantime::parse_duration)]
     stop_within: Duration,
@@ -115,6 +119,7 @@ impl ProjectorArgs {
             max_wait: self.batch_wait,
             max_pause: self.max_pause,
             stop_within: self.stop_within,
+            max_set_aside_percent: self.max_set_aside_percent,
         }
     }
 }

@@ -71,8 +71,37 @@ CREATE TABLE IF NOT EXISTS projection_meta.checkpoints (
     PRIMARY KEY (log_id, partition)
 );
 
+-- Records of the log that made no rows in a generation: they are no events of ours, or Postgres refuses what they say.
+-- Written with the position after them. Those that were folded after all stay, and say when.
+CREATE TABLE IF NOT EXISTS projection_meta.dead_letters (
+    generation    text        NOT NULL REFERENCES projection_meta.generations ON DELETE CASCADE,
+    log_id        text        NOT NULL,
+    topic         text        NOT NULL, -- suffix, e.g. device-events.v1
+    partition     integer     NOT NULL,
+    record_offset bigint      NOT NULL,
+    reason        text        NOT NULL, -- stable and few: undecodable, refused_data, refused_constraint
+    detail        text        NOT NULL, -- for people
+    sqlstate      text,
+    event_id      uuid,        -- what follows is known of events, not of what is none
+    event_name    text,
+    subject       text,
+    organization  uuid,
+    integration   uuid,
+    recorded_at   timestamptz,
+    record_key    bytea,       -- the record itself, while it waits and unless it is longer than 256 KiB: the log's may expire
+    header_names  text[],
+    header_values bytea[],
+    record_value  bytea,
+    set_aside_at  timestamptz NOT NULL DEFAULT now(),
+    attempts      integer     NOT NULL DEFAULT 1,
+    failed_at     timestamptz NOT NULL DEFAULT now(),
+    redriven_at   timestamptz, -- since when its rows are there; null while it waits
+    redriven_by   text,
+    PRIMARY KEY (generation, topic, partition, record_offset)
+);
+
 -- For operators: what is folded how far. Nothing here belongs to an organization, so `fleetlog_api` sees none of it.
 GRANT USAGE ON SCHEMA projection_meta TO fleetlog_operator;
-GRANT SELECT ON projection_meta.checkpoints, projection_meta.generations, projection_meta.offsets,
-                projection_meta.rebuilds
+GRANT SELECT ON projection_meta.checkpoints, projection_meta.dead_letters, projection_meta.generations,
+                projection_meta.offsets, projection_meta.rebuilds
     TO fleetlog_operator;

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::{
     commit::Written,
+    dead_letters::{DeadLetter, Reason, bisect::Due},
     fold::{Batch, Ignored},
     metrics::Metric,
     ownership::Ownership,
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) struct Attempt {
     pub(crate) batch: Batch,
     pub(crate) places: Vec<(Place, i64)>,
+    /// Records that are no events of ours.
+    pub(crate) undecodable: Vec<DeadLetter>,
     oldest: Option<Micros>,
     n_events: BTreeMap<Topic, u64>,
     ignored: BTreeMap<Ignored, u64>,
@@ -29,32 +32,45 @@ impl Attempt {
         let mut attempt = Self {
             batch: Batch::default(),
             places: Vec::new(),
+            undecodable: Vec::new(),
             oldest: None,
             n_events: BTreeMap::new(),
             ignored: BTreeMap::new(),
         };
-        let mut next: BTreeMap<(Topic, i32), (Place, Option<i64>, bool)> = BTreeMap::new();
+        let mut next: BTreeMap<(Topic, i32), (Place, i64)> = BTreeMap::new();
         for Read { position, event } in records {
             let Some(place) = owned.place_of(*position) else {
                 continue;
             };
             let key = (position.topic, position.partition);
-            let (_, after, stopped) = next.entry(key).or_insert((place, None, false));
+            let (_, after) = next.entry(key).or_insert((place, position.offset));
+            *after = position.offset + 1;
             match event {
-                Ok(event) if !*stopped => {
-                    *after = Some(position.offset + 1);
-                    attempt.take(position.partition, event);
+                Ok(event) => attempt.take(position.partition, event),
+                Err(undecodable) => {
+                    let letter = DeadLetter::undecodable(*position, undecodable);
+                    attempt.undecodable.push(letter);
                 }
-                Ok(_) => {}
-                Err(_) => *stopped = true,
             }
         }
         attempt.batch.trim();
-        let places = next.into_values();
-        attempt.places = places
-            .filter_map(|(place, after, _)| after.map(|after| (place, after)))
-            .collect();
+        attempt.places = next.into_values().collect();
         attempt
+    }
+
+    /// The events among the records that this projector may fold.
+    pub(crate) fn due<'r>(records: &'r [Read], owned: &Ownership) -> Vec<Due<'r>> {
+        let due = |read: &'r Read| {
+            let event = read.event.as_ref().ok()?;
+            owned.place_of(read.position).map(|_| (read.position, event))
+        };
+        records.iter().filter_map(due).collect()
+    }
+
+    /// How many records there are.
+    pub(crate) fn n_records(&self) -> usize {
+        let n_events: u64 = self.n_events.values().sum();
+        usize::try_from(n_events).unwrap_or(usize::MAX) + self.undecodable.len()
     }
 
     fn take(&mut self, partition: i32, event: &Event) {
@@ -71,12 +87,22 @@ impl Attempt {
         clippy::cast_precision_loss,
         reason = "a histogram of floats; batches are bounded"
     )]
-    pub(crate) fn measure(&self, written: &Written, took: Duration) {
+    pub(crate) fn measure(&self, written: &Written, aside: &[DeadLetter], took: Duration) {
         let mut n_all = 0;
         for (topic, n) in &self.n_events {
+            let is_of_topic = |letter: &&DeadLetter| {
+                letter.position.topic == *topic && letter.reason != Reason::Undecodable
+            };
+            let n_refused = aside.iter().filter(is_of_topic).count();
+            let n = n.saturating_sub(u64::try_from(n_refused).unwrap_or(u64::MAX));
             metrics::counter!(Metric::FleetlogProjectorEventsTotal.name(), "topic" => topic.suffix())
-                .increment(*n);
+                .increment(n);
             n_all += n;
+        }
+        for letter in aside {
+            let reason: &'static str = letter.reason.into();
+            metrics::counter!(Metric::FleetlogProjectorDeadLettersTotal.name(), "reason" => reason)
+                .increment(1);
         }
         for (reason, n) in &self.ignored {
             let reason: &'static str = reason.into();

@@ -7,6 +7,7 @@ use stream::LogIdentity;
 use uuid::Uuid;
 
 use crate::{
+    dead_letters::DeadLetter,
     fold::{
         Batch, Truth,
         rows::{DeviceKey, ProviderDeviceRow},
@@ -15,7 +16,7 @@ use crate::{
     sql::{
         activity,
         candidates::{self, Held, Wanted},
-        edits, facts, fields, history, horizons, latest, listening, lowered,
+        dead_letters, edits, facts, fields, history, horizons, latest, listening, lowered,
         offsets::{self, Place},
         provider_devices,
     },
@@ -50,6 +51,19 @@ pub(crate) struct Written {
     pub(crate) linked: bool,
 }
 
+impl Written {
+    /// Adds what another part of the transaction wrote.
+    pub(crate) fn add(&mut self, more: &Self) {
+        for (table, rows) in &more.rows {
+            match self.rows.iter_mut().find(|(held, _)| held == table) {
+                Some((_, held)) => *held += rows,
+                None => self.rows.push((table, *rows)),
+            }
+        }
+        self.linked |= more.linked;
+    }
+}
+
 /// Provider devices of which it is known that they are in the tables and have no tombstone. That is all it says: a
 /// batch that only adds readings to them need not ask.
 ///
@@ -66,7 +80,7 @@ impl Plain {
     }
 
     /// Learns from a transaction that was committed.
-    fn learn(&mut self, news: Vec<DeviceKey>, gone: Vec<DeviceKey>) {
+    pub(crate) fn learn(&mut self, news: Vec<DeviceKey>, gone: Vec<DeviceKey>) {
         for key in gone {
             self.0.remove(&key);
         }
@@ -105,12 +119,12 @@ pub(crate) async fn make_days(
     Ok(())
 }
 
-/// Writes a batch, and the position after it for each partition it was read from.
+/// Writes a batch, what is set aside of it, and the position after it for each partition it was read from.
 pub(crate) async fn commit(
     connection: &mut PgConnection,
     target: &Target,
     places: &[(Place, i64)],
-    batch: &Batch,
+    (batch, aside): (&Batch, &[DeadLetter]),
     plain: &mut Plain,
 ) -> sqlx::Result<Outcome> {
     let mut transaction = connection.begin().await?;
@@ -123,6 +137,7 @@ pub(crate) async fn commit(
         transaction.rollback().await?;
         return Ok(Outcome::Crowded);
     };
+    dead_letters::insert(connection, &target.generation, &target.log, aside).await?;
     transaction.commit().await?;
     plain.learn(joined.news, joined.gone);
     Ok(Outcome::Committed(joined.written))
@@ -131,9 +146,9 @@ pub(crate) async fn commit(
 /// What joining a batch wrote, and which provider devices are known to be plain, or not, once that is committed.
 #[derive(Debug)]
 pub(crate) struct Joined {
-    written: Written,
-    news: Vec<DeviceKey>,
-    gone: Vec<DeviceKey>,
+    pub(crate) written: Written,
+    pub(crate) news: Vec<DeviceKey>,
+    pub(crate) gone: Vec<DeviceKey>,
 }
 
 /// Joins the rows of a batch, and derives links and devices again. Nothing, and all is to be rolled back, if too many

@@ -17,6 +17,8 @@ pub struct Config {
     pub max_pause: Duration,
     /// How long the transaction in flight may take when told to stop.
     pub stop_within: Duration,
+    /// How many of a hundred recent events may be set aside before their partition is halted instead; 100: any number.
+    pub max_set_aside_percent: u8,
 }
 
 impl Config {
@@ -27,6 +29,8 @@ impl Config {
     pub const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(20);
     /// Long enough not to press on a Postgres that starts.
     pub const DEFAULT_MAX_PAUSE: Duration = Duration::from_secs(5);
+    /// Where more events are at fault, it is not the events.
+    pub const DEFAULT_MAX_SET_ASIDE_PERCENT: u8 = 1;
     /// Well within what a supervisor waits.
     pub const DEFAULT_STOP_WITHIN: Duration = Duration::from_secs(10);
 }

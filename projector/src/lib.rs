@@ -6,6 +6,7 @@
 //! - [`fold`]: the rules, pure: what events contribute to the tables, and which device is which
 //! - [`connectivity`]: whether a device is online, derived when read
 //! - `commit`: one transaction, with `linking` in it and the statements in `sql`
+//! - [`dead_letters`]: what cannot be folded is set aside, and can be folded again
 //! - [`run()`]: consumes the log; `ownership` knows what this projector may fold
 //! - [`generations`]: the schemas that hold what is projected, and the views over one of them
 //! - [`rebuild`]: everything folded again beside it, and compared
@@ -16,6 +17,7 @@
 
 pub mod checkpoint;
 pub mod connectivity;
+pub mod dead_letters;
 pub mod fold;
 pub mod generations;
 pub mod horizon;

@@ -2,6 +2,8 @@
 
 use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 
+use crate::dead_letters::Reason;
+
 /// Every metric of a projector, by the name it has in Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -10,7 +12,8 @@ pub enum Metric {
     FleetlogProjectorLagEvents,
     /// Gauge. Labels: `topic`, `partition`. The epoch under which this projector owns a partition; 0 once it does not.
     FleetlogProjectorOwnerEpoch,
-    /// Gauge. Labels: `topic`, `partition`. 1 while a partition stands still at an event that cannot be projected.
+    /// Gauge. Labels: `topic`, `partition`. 1 while a partition stands still: Postgres refuses what is not an event's
+    /// fault, or too many events seem to be at fault.
     FleetlogProjectorHalted,
     /// Gauge, in seconds. How long ago the oldest event that was read and not yet projected was received; 0 when all
     /// are projected.
@@ -20,6 +23,12 @@ pub enum Metric {
     /// Counter. Label: `reason`. Events that contribute nothing: `unknown` type, `not_folded`, another `subject`,
     /// an unreadable `checkpoint`.
     FleetlogProjectorEventsIgnoredTotal,
+    /// Counter. Label: `reason`. Events set aside, since they are no events of ours (`undecodable`) or Postgres refuses
+    /// what they say (`refused_data`, `refused_constraint`).
+    FleetlogProjectorDeadLettersTotal,
+    /// Gauge. Label: `reason`. Events that are set aside and wait to be folded again, counted every 30 s; the same in
+    /// every projector, so take the greatest.
+    FleetlogProjectorDeadLettersWaiting,
     /// Counter. Label: `table`. Rows joined into a table; equal keys of one batch are joined before and count once.
     FleetlogProjectorRowsTotal,
     /// Histogram. Events of one transaction.
@@ -59,12 +68,14 @@ impl Metric {
         match self {
             Self::FleetlogProjectorLagEvents => "Events in the log that are not yet projected",
             Self::FleetlogProjectorOwnerEpoch => "Epoch under which a partition is owned; 0 once it is not",
-            Self::FleetlogProjectorHalted => "1 while a partition stands still at an event",
+            Self::FleetlogProjectorHalted => "1 while a partition stands still",
             Self::FleetlogProjectorOldestEventAgeSeconds => {
                 "Age of the oldest event read and not yet projected"
             }
             Self::FleetlogProjectorEventsTotal => "Events projected",
             Self::FleetlogProjectorEventsIgnoredTotal => "Events that contribute nothing",
+            Self::FleetlogProjectorDeadLettersTotal => "Events set aside",
+            Self::FleetlogProjectorDeadLettersWaiting => "Events set aside that wait to be folded again",
             Self::FleetlogProjectorRowsTotal => "Rows joined into a table",
             Self::FleetlogProjectorBatchEvents => "Events of one transaction",
             Self::FleetlogProjectorBatchSeconds => "Duration of one transaction",
@@ -87,6 +98,7 @@ impl Metric {
                 | Self::FleetlogProjectorOwnerEpoch
                 | Self::FleetlogProjectorHalted
                 | Self::FleetlogProjectorOldestEventAgeSeconds
+                | Self::FleetlogProjectorDeadLettersWaiting
                 | Self::FleetlogProjectorCheckpointAgeSeconds
                 | Self::FleetlogConflictsPending
                 | Self::FleetlogConflictsOldestAgeSeconds
@@ -114,6 +126,10 @@ pub(crate) fn describe() {
     }
     metrics::counter!(Metric::FleetlogProjectorFencedTotal.name()).increment(0);
     metrics::counter!(Metric::FleetlogProjectorGenerationSwitchesTotal.name()).increment(0);
+    for reason in Reason::iter() {
+        let reason: &'static str = reason.into();
+        metrics::counter!(Metric::FleetlogProjectorDeadLettersTotal.name(), "reason" => reason).increment(0);
+    }
     for reason in ["lost_race", "unavailable"] {
         metrics::counter!(Metric::FleetlogProjectorRetriesTotal.name(), "reason" => reason).increment(0);
     }

@@ -1,8 +1,13 @@
 //! One batch of records, until it is written or cannot be.
 
-use std::time::Duration;
+mod halts;
 
-use schema::{Event, Topic};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use schema::Topic;
 use service::{CancellationToken, Check, Health};
 use sqlx::{PgConnection, PgPool};
 use stream::{Position, Read};
@@ -12,6 +17,10 @@ use crate::{
     Config, ProjectorError,
     attempt::Attempt,
     commit::{Days, Outcome, Plain, Target, commit, make_days},
+    dead_letters::{
+        DeadLetter, Limit,
+        bisect::{Bisected, Whole, commit_bisected},
+    },
     generations,
     metrics::Metric,
     ownership::{Halt, Ownership, Reconciled},
@@ -35,6 +44,9 @@ pub(crate) struct Projection {
     connection: Option<PgConnection>,
     plain: Plain,
     days: Days,
+    limit: Limit,
+    /// What was said last of each partition that stands still, so that it is not said at each try.
+    said: BTreeMap<(Topic, i32), Halt>,
     pub(crate) owned: Ownership,
 }
 
@@ -54,7 +66,9 @@ enum Tried {
     Written,
     SetBack,
     Stopped,
-    /// Postgres refuses some event of these.
+    /// More events seem to be at fault than can be: these, at least.
+    TooMany(Vec<DeadLetter>),
+    /// Postgres refuses what is not an event's fault.
     Refused(sqlx::Error),
 }
 
@@ -67,6 +81,8 @@ impl Projection {
         target: Target,
     ) -> Self {
         Self {
+            limit: Limit::percent(config.max_set_aside_percent),
+            said: BTreeMap::new(),
             config,
             pool,
             health,
@@ -183,27 +199,43 @@ impl Projection {
 
     /// Writes records: those of places that are owned, and not written before.
     ///
-    /// A record that cannot be written halts its partition; the others go on. It is found by halving the batch.
+    /// What is a record's own fault is set aside. What is not halts its partition; the others go on.
     pub(crate) async fn project(&mut self, records: &[Read]) -> Result<Done, ProjectorError> {
-        let mut rest = vec![records];
-        while let Some(slice) = rest.pop() {
-            match self.try_until_settled(slice).await? {
+        loop {
+            match self.try_until_settled(records).await? {
+                Tried::Written => return Ok(Done::Written),
+                Tried::SetBack => return Ok(Done::SetBack),
+                Tried::Stopped => return Ok(Done::Stopped),
+                // Without these partitions it is tried again.
+                Tried::TooMany(letters) => self.halt_at_fault(&letters),
+                Tried::Refused(error) => return self.project_apart(records, &error).await,
+            }
+        }
+    }
+
+    /// Finds the partitions that Postgres refuses to write by trying each alone.
+    async fn project_apart(&mut self, records: &[Read], error: &sqlx::Error) -> Result<Done, ProjectorError> {
+        let due = records
+            .iter()
+            .filter(|read| self.owned.place_of(read.position).is_some());
+        let places: BTreeSet<_> = due
+            .map(|read| (read.position.topic, read.position.partition))
+            .collect();
+        if places.len() == 1 {
+            self.halt_refused(records, error);
+            return Ok(Done::Written);
+        }
+        for place in places {
+            let is_of_place = |read: &&Read| (read.position.topic, read.position.partition) == place;
+            let own: Vec<Read> = records.iter().filter(is_of_place).cloned().collect();
+            match self.try_until_settled(&own).await? {
                 Tried::Written => {}
                 Tried::SetBack => return Ok(Done::SetBack),
                 Tried::Stopped => return Ok(Done::Stopped),
-                Tried::Refused(error) if slice.len() == 1 => {
-                    if let Some(read) = slice.first() {
-                        self.halt(read.position, read.event.as_ref().ok(), &error.to_string());
-                    }
-                }
-                Tried::Refused(_) => {
-                    let (first, second) = slice.split_at(slice.len() / 2);
-                    rest.push(second);
-                    rest.push(first);
-                }
+                Tried::TooMany(letters) => self.halt_at_fault(&letters),
+                Tried::Refused(error) => self.halt_refused(&own, &error),
             }
         }
-        self.halt_undecodable(records);
         Ok(Done::Written)
     }
 
@@ -252,15 +284,17 @@ impl Projection {
                 return Ok(Tried::Stopped);
             };
             let began = Instant::now();
-            let outcome = self.try_once(&mut connection, &attempt).await;
+            let outcome = self.try_once(&mut connection, &attempt, records).await;
             match outcome {
-                Ok(Outcome::Committed(written)) => {
+                Ok(Bisected::Committed(written, aside)) => {
                     self.connection = Some(connection);
                     self.owned.advanced(&attempt.places);
-                    attempt.measure(&written, began.elapsed());
+                    self.limit.note(attempt.n_records(), aside.len());
+                    attempt.measure(&written, &aside, began.elapsed());
+                    halts::alarm(&aside);
                     return Ok(Tried::Written);
                 }
-                Ok(Outcome::Fenced) => {
+                Ok(Bisected::Fenced) => {
                     self.plain.forget_all();
                     match self.reconcile(&mut connection).await {
                         Ok(Reconciled::SetBack) => return Ok(Tried::SetBack),
@@ -270,23 +304,27 @@ impl Projection {
                     attempt = Attempt::prepare(records, &self.owned);
                     n_repeats += 1;
                 }
-                Ok(Outcome::Crowded) => {
+                Ok(Bisected::Crowded) => {
                     self.connection = Some(connection);
                     n_repeats += 1;
                     self.repeat(n_repeats).await;
                 }
+                Ok(Bisected::TooMany(letters)) => {
+                    self.connection = Some(connection);
+                    return Ok(Tried::TooMany(letters));
+                }
                 Err(error) => match verdict(&error) {
-                    Verdict::Poison => {
+                    Verdict::Repeat | Verdict::MakeDays => {
                         self.connection = Some(connection);
-                        return Ok(Tried::Refused(error));
-                    }
-                    Verdict::Repeat => {
-                        self.connection = Some(connection);
+                        // A day may have been dropped since it was made.
+                        self.days = Days::default();
                         tracing::debug!(%error, "lost a race, repeating the batch: {error}");
                         n_repeats += 1;
                         self.repeat(n_repeats).await;
                     }
-                    Verdict::Reconnect | Verdict::Halt => self.wait_or_end(error, &mut pause).await?,
+                    Verdict::Reconnect => self.wait_or_end(error, &mut pause).await?,
+                    // The events at fault are set aside already: it is what is written about them.
+                    Verdict::Halt | Verdict::Poison => return Ok(Tried::Refused(error)),
                 },
             }
             if n_repeats > MAX_REPEATS {
@@ -295,16 +333,36 @@ impl Projection {
         }
     }
 
-    async fn try_once(&mut self, connection: &mut PgConnection, attempt: &Attempt) -> sqlx::Result<Outcome> {
+    async fn try_once(
+        &mut self,
+        connection: &mut PgConnection,
+        attempt: &Attempt,
+        records: &[Read],
+    ) -> sqlx::Result<Bisected> {
+        let allowed = self.limit.allows(attempt.n_records());
+        if attempt.undecodable.len() > allowed {
+            return Ok(Bisected::TooMany(attempt.undecodable.clone()));
+        }
         make_days(connection, &mut self.days, &attempt.batch).await?;
-        commit(
-            connection,
-            &self.target,
-            &attempt.places,
-            &attempt.batch,
-            &mut self.plain,
-        )
-        .await
+        let all = (&attempt.batch, attempt.undecodable.as_slice());
+        let committed = commit(connection, &self.target, &attempt.places, all, &mut self.plain).await;
+        match committed {
+            Ok(Outcome::Committed(written)) => Ok(Bisected::Committed(written, attempt.undecodable.clone())),
+            Ok(Outcome::Fenced) => Ok(Bisected::Fenced),
+            Ok(Outcome::Crowded) => Ok(Bisected::Crowded),
+            Err(error) if verdict(&error) == Verdict::Poison => {
+                tracing::warn!(%error, "some event of a batch is refused, looking for it: {error}");
+                let whole = Whole {
+                    target: &self.target,
+                    places: &attempt.places,
+                    events: &Attempt::due(records, &self.owned),
+                    undecodable: &attempt.undecodable,
+                    allowed,
+                };
+                commit_bisected(connection, &whole, &mut self.plain).await
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn reconcile(&mut self, connection: &mut PgConnection) -> sqlx::Result<Reconciled> {
@@ -351,7 +409,7 @@ impl Projection {
     async fn wait_or_end(&mut self, error: sqlx::Error, pause: &mut Pause) -> Result<(), ProjectorError> {
         match verdict(&error) {
             Verdict::Halt | Verdict::Poison => Err(error.into()),
-            Verdict::Repeat | Verdict::Reconnect => {
+            Verdict::Repeat | Verdict::MakeDays | Verdict::Reconnect => {
                 metrics::counter!(Metric::FleetlogProjectorRetriesTotal.name(), "reason" => "unavailable")
                     .increment(1);
                 let wait = pause.next();
@@ -369,33 +427,5 @@ impl Projection {
             () = tokio::time::sleep(wait) => {}
             () = self.shutdown.cancelled() => {}
         }
-    }
-
-    /// The first record of a place that is no event of ours halts it; what came before is written.
-    fn halt_undecodable(&mut self, records: &[Read]) {
-        for read in records {
-            if let Err(undecodable) = &read.event
-                && self.owned.place_of(read.position).is_some()
-            {
-                self.halt(read.position, None, &undecodable.reason);
-            }
-        }
-    }
-
-    fn halt(&mut self, position: Position, event: Option<&Event>, reason: &str) {
-        let id = event.map_or_else(|| "no event of ours".to_owned(), |event| event.id.to_string());
-        let why = format!(
-            "{position} ({id}) cannot be projected: {reason}. Nothing after it in this partition is projected, and \
-             nothing is lost: the log keeps it. Run a version of fleetlog that can project it, or have this event looked into"
-        );
-        tracing::error!(
-            topic = position.topic.suffix(), partition = position.partition, offset = position.offset,
-            event.id = %id, reason, "{why}"
-        );
-        self.owned.halt(Halt {
-            position,
-            reason: reason.to_owned(),
-            why,
-        });
     }
 }

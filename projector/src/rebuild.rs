@@ -58,7 +58,7 @@ pub(crate) use turn::Turn;
 pub use turn_over::{drop_one, promote_built, roll_back};
 
 use self::prepare::Prepared;
-pub(crate) use self::{catch_up::Follower, prove::LiveSnapshot, site::Site};
+pub(crate) use self::{audit::enter, catch_up::Follower, prove::LiveSnapshot, site::Site};
 use crate::{FOLD_VERSION, generations::Active, sql::rebuilds};
 
 /// How long the live generation may stand still behind the new one before they cannot be compared.

@@ -13,6 +13,7 @@ use crate::{
     commit::Target,
     generations::{self, GenerationError},
     metrics::{self, Metric},
+    ownership::Halt,
     pause::Pause,
     project::{Done, Projection},
     sql::{Verdict, verdict},
@@ -113,6 +114,7 @@ async fn work(
             health: &health,
             assigned: Vec::new(),
             lost_at: None,
+            standstill: None,
         };
         let ended = consumer.consume(&shutdown).await;
         let Consumer { reader, .. } = consumer;
@@ -143,6 +145,17 @@ struct Consumer<'a> {
     assigned: Vec<i32>,
     /// Since when partitions are known to be another's that the group says are ours.
     lost_at: Option<Instant>,
+    /// Partitions that stand still.
+    standstill: Option<Standstill>,
+}
+
+/// Partitions that are halted are tried again now and then: what is wrong may have been mended.
+struct Standstill {
+    /// Where, and why, as far as is known.
+    halts: Vec<Halt>,
+    pause: Pause,
+    /// When they are tried again; none while they are being tried.
+    due: Option<Instant>,
 }
 
 impl Consumer<'_> {
@@ -164,6 +177,9 @@ impl Consumer<'_> {
                     }
                     if self.lost_at.is_some_and(|at| at.elapsed() > PATIENCE_WITH_LOSS) {
                         return Ok(Ended::Left);
+                    }
+                    if self.try_halted_again().await? == Done::Stopped {
+                        return Ok(Ended::Stopped);
                     }
                     continue;
                 }
@@ -220,6 +236,7 @@ impl Consumer<'_> {
         );
         ::metrics::counter!(Metric::FleetlogProjectorGenerationSwitchesTotal.name()).increment(1);
         self.projection.turn_to(generation);
+        self.standstill = None;
         self.lost_at = None;
         let done = self.projection.bind_log().await?;
         if done == Done::Written && !self.assigned.is_empty() {
@@ -248,11 +265,13 @@ impl Consumer<'_> {
         match delivery {
             Delivery::Assigned(partitions) => {
                 self.assigned = partitions;
+                self.standstill = None;
                 self.own().await
             }
             Delivery::Revoked(partitions) => {
                 tracing::info!(?partitions, "gives up partitions {partitions:?}");
                 self.assigned.clear();
+                self.standstill = None;
                 self.projection.owned.clear();
                 self.health
                     .set("partitions", Check::failing("waiting to be assigned partitions"));
@@ -260,11 +279,51 @@ impl Consumer<'_> {
             }
             Delivery::Batch(batch) => {
                 let done = self.projection.project(&batch.records).await?;
+                self.note_halts();
                 self.reader
                     .commit_for_lag_tools(&self.projection.owned.positions());
                 Ok(done)
             }
         }
+    }
+
+    /// Takes note of partitions that stand still, and of those that do no longer.
+    fn note_halts(&mut self) {
+        let owned = &self.projection.owned;
+        let halts: Vec<Halt> = owned.halts().cloned().collect();
+        if halts.is_empty() {
+            let positions = owned.positions();
+            let stands = |halt: &Halt| positions.contains(&halt.position);
+            if let Some(standstill) = &self.standstill
+                && !standstill.halts.iter().any(stands)
+            {
+                tracing::info!("no partition stands still any more");
+                self.standstill = None;
+            }
+            return;
+        }
+        let config = self.config;
+        let standstill = self.standstill.get_or_insert_with(|| Standstill {
+            halts: Vec::new(),
+            pause: Pause::new(config),
+            due: None,
+        });
+        standstill.halts = halts;
+        if standstill.due.is_none() {
+            standstill.due = Some(Instant::now() + standstill.pause.next());
+        }
+    }
+
+    /// Reads partitions that stand still again, when their time has come.
+    async fn try_halted_again(&mut self) -> Result<Done, ProjectorError> {
+        let Some(standstill) = &mut self.standstill else {
+            return Ok(Done::Written);
+        };
+        if standstill.due.is_none_or(|due| due > Instant::now()) {
+            return Ok(Done::Written);
+        }
+        standstill.due = None;
+        self.own().await
     }
 
     /// Shows health and lag.
@@ -279,7 +338,8 @@ impl Consumer<'_> {
         if lag == 0 {
             ::metrics::gauge!(Metric::FleetlogProjectorOldestEventAgeSeconds.name()).set(0.0);
         }
-        let halts: Vec<&str> = owned.halts().map(|halt| halt.why.as_str()).collect();
+        let standstill = self.standstill.iter().flat_map(|standstill| &standstill.halts);
+        let halts: Vec<&str> = standstill.map(|halt| halt.why.as_str()).collect();
         let partitions = if !halts.is_empty() {
             Check::failing(halts.join("; "))
         } else if self.lost_at.is_some() {

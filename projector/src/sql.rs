@@ -9,6 +9,7 @@ pub(crate) mod candidates;
 pub(crate) mod checkpoint;
 pub(crate) mod compare;
 pub(crate) mod conflicts;
+pub(crate) mod dead_letters;
 pub(crate) mod derive;
 pub(crate) mod edits;
 pub(crate) mod facts;
@@ -30,4 +31,4 @@ pub(crate) mod truth_tables;
 pub(crate) mod value;
 mod verdict;
 
-pub(crate) use verdict::{Verdict, verdict};
+pub(crate) use verdict::{Verdict, remedy, verdict};

@@ -10,9 +10,14 @@ use std::{
 
 use metrics::{Label, gauge};
 use sqlx::PgPool;
+use strum::IntoEnumIterator as _;
 use tokio::time::{Instant, sleep};
 
-use crate::{metrics::Metric, sql::conflicts};
+use crate::{
+    dead_letters::Reason,
+    metrics::Metric,
+    sql::{conflicts, dead_letters},
+};
 
 /// How often it is counted.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -22,7 +27,7 @@ const REST: u32 = 50;
 /// The labels of a count, sorted by name.
 type Labels = Vec<(&'static str, String)>;
 
-/// Counts pending conflicts every now and then, for ever.
+/// Counts pending conflicts and dead letters every now and then, for ever.
 pub(crate) async fn count(pool: &PgPool) -> Infallible {
     let mut shown = BTreeSet::new();
     loop {
@@ -31,6 +36,10 @@ pub(crate) async fn count(pool: &PgPool) -> Infallible {
             Ok(counts) => show(&counts, &mut shown),
             // Whoever folds says so if Postgres is away; what was counted last stays.
             Err(error) => tracing::debug!(%error, "pending conflicts cannot be counted: {error}"),
+        }
+        match dead_letters::count(pool).await {
+            Ok(counts) => show_letters(&counts),
+            Err(error) => tracing::debug!(%error, "dead letters cannot be counted: {error}"),
         }
         sleep(INTERVAL.max(began.elapsed() * REST)).await;
     }
@@ -61,5 +70,18 @@ fn show(counts: &[conflicts::Count], shown: &mut BTreeSet<Labels>) {
         #[expect(clippy::cast_precision_loss, reason = "no fleet has 2^53 conflicts")]
         gauge!(Metric::FleetlogConflictsPending.name(), named).set(n as f64);
         shown.insert(labels);
+    }
+}
+
+/// Shows how many dead letters wait, by reason.
+fn show_letters(counts: &[(String, i64)]) {
+    for reason in Reason::iter() {
+        let reason: &'static str = reason.into();
+        let n = counts
+            .iter()
+            .find(|(held, _)| held == reason)
+            .map_or(0, |(_, n)| *n);
+        #[expect(clippy::cast_precision_loss, reason = "nobody lets 2^53 letters wait")]
+        gauge!(Metric::FleetlogProjectorDeadLettersWaiting.name(), "reason" => reason).set(n as f64);
     }
 }

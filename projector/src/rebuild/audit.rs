@@ -102,7 +102,7 @@ pub async fn audit(access: &Access, n: u32, seed: i64, progress: &Progress) -> R
 }
 
 /// The log, and the live generation, which must be of these rules.
-pub(super) async fn enter(access: &Access) -> Result<(Site, String), RebuildError> {
+pub(crate) async fn enter(access: &Access) -> Result<(Site, String), RebuildError> {
     let site = Site {
         log: access.log.clone(),
         identity: site::identify(&access.log, &access.pool).await?,

@@ -42,6 +42,9 @@ impl Follower {
             max_wait: Config::DEFAULT_MAX_WAIT,
             max_pause: Config::DEFAULT_MAX_PAUSE,
             stop_within: Config::DEFAULT_STOP_WITHIN,
+            // The live generation's projectors stand guard over what is appended now; here all that is set aside shows
+            // in the comparison with it.
+            max_set_aside_percent: 100,
         };
         let health = Health::default();
         // Who stops it drops it: what is in flight fails whole.

@@ -133,7 +133,7 @@ impl Repair<'_> {
 
         let plan = refold::plan(self.site, (self.from.clone(), to));
         statements::turn_to_temporary(&mut transaction).await?;
-        refold::fold(&mut transaction, &plan, self.subjects, n_events).await?;
+        refold::fold(&mut transaction, (&plan, generation), self.subjects, n_events).await?;
         *horizons = compare::horizons(&mut transaction, generation).await?;
         let sides = (tables.as_slice(), *horizons);
         refold::copy_live(&mut transaction, generation, sides, self.subjects).await?;

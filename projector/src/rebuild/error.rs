@@ -101,12 +101,24 @@ pub enum RebuildError {
         /// The log there is.
         found: String,
     },
-    /// A record cannot be folded: what the live projector halts at.
+    /// What cannot be passed over cannot be read, or Postgres refuses what is no event's fault.
     #[error("{position} cannot be projected: {reason}")]
     Unfoldable {
         /// Where it is.
         position: Position,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// More is at fault than can be.
+    #[error(
+        "{n} events or more of one partition cannot be folded, most of them since: {reason}. That is hardly their own \
+         fault: look at what was changed in PostgreSQL; `fleetlog dead-letters list` shows what the live generation \
+         lacks"
+    )]
+    TooManySetAside {
+        /// How many were found.
+        n: usize,
+        /// Why most of them cannot be folded.
         reason: String,
     },
     /// What a projector would stop at.

@@ -5,12 +5,14 @@
 //!
 //! - `partition`: all of one Kafka partition in one transaction, several partitions at a time
 //! - `folding`: its events folded within a bound of memory, whose measure is `weight`
+//! - `poison`: what of a partition is set aside
 //! - [`index`]: keys and indexes, equal keys joined; `again` folds whole devices anew where copies of one
 //!   event disagree about its time
 //! - [`derive`](mod@derive): links and devices
 
 mod folding;
 mod partition;
+mod poison;
 mod source;
 mod weight;
 
@@ -23,7 +25,7 @@ use tokio::task::JoinSet;
 pub(super) use source::{Source, Take};
 
 use super::{Phase, Plan, Progress, RebuildError, derive, index};
-use crate::sql::{loading, offsets, session};
+use crate::sql::{dead_letters, loading, offsets, session};
 
 /// What was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +57,7 @@ async fn load_all(plan: &Plan, progress: &Progress) -> Result<Loaded, RebuildErr
         load_partitions(plan, progress, &mut connection).await?;
         index::index(plan, progress).await?;
         derive::derive(plan, progress).await?;
+        dead_letters::take_over(&mut connection, &plan.generation, &plan.identity, &plan.from).await?;
         let folded: Vec<Position> = plan.to.iter().copied().filter(source::is_folded).collect();
         loading::write_positions(&mut connection, &plan.generation, &plan.identity, &folded).await?;
     }

@@ -3,6 +3,8 @@
 //! What is folded together is closed: with a device come the provider devices that it is or may be, with those all that
 //! share a name with them, and the devices of these. So links and devices follow from it alone.
 
+use std::sync::Arc;
+
 use schema::{DeviceId, Event, Topic};
 use sqlx::{Connection as _, PgConnection};
 use stream::Position;
@@ -20,6 +22,7 @@ use crate::{
     sql::{
         candidates::{self, Wanted},
         compare::{self, Common, Horizons, Part, Side},
+        dead_letters,
         refold::{self, Belongs},
         truth_tables::{self, Table},
     },
@@ -73,7 +76,7 @@ impl Scratch {
     pub(super) async fn fold(&mut self, plan: &Plan, subjects: &Subjects) -> Result<(), RebuildError> {
         let (connection, n_events) = (&mut self.connection, &mut self.n_events);
         refold::turn_to_temporary(connection).await?;
-        fold(connection, plan, subjects, n_events).await
+        fold(connection, (plan, &self.generation), subjects, n_events).await
     }
 
     /// Everybody who has to be folded together with these devices, as the live tables and what was folded say.
@@ -172,13 +175,16 @@ pub(super) fn plan(site: &Site, (from, to): (Vec<Position>, Vec<Position>)) -> P
     }
 }
 
-/// Folds events of these subjects into the tables that the search path names.
+/// Folds events of these subjects into the tables that the search path names, but for those that are set aside in a
+/// generation.
 pub(super) async fn fold(
     connection: &mut PgConnection,
-    plan: &Plan,
+    (plan, generation): (&Plan, &str),
     subjects: &Subjects,
     n_events: &mut u64,
 ) -> Result<(), RebuildError> {
+    let aside = dead_letters::waiting(connection, generation).await?;
+    let aside = Arc::new(aside.into_iter().collect());
     let nothing_known = Plain::default();
     let take = async |events: Vec<(i32, Event)>| {
         let mut batch = Batch::default();
@@ -193,7 +199,7 @@ pub(super) async fn fold(
         joined.ok_or(RebuildError::TooMany(MAX_SUBJECTS))?;
         Ok(transaction.commit().await?)
     };
-    subjects.read(plan, take).await
+    subjects.read(plan, &aside, take).await
 }
 
 /// Adds those who share a name or a device with these subjects; returns all that names them.

@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use schema::{DeviceId, Event, ProviderDevice};
-use stream::{KeyFilter, LogIdentity, Raw};
+use schema::{DeviceId, Event, ProviderDevice, Topic};
+use stream::{KeyFilter, LogIdentity, Position, Raw};
 use tokio::sync::mpsc;
 
 use super::{
@@ -68,10 +68,11 @@ impl Subjects {
             || provider_device.is_some_and(|device| self.provider_devices.contains_key(&device.uuid()))
     }
 
-    /// Reads all of their events that a plan reads, each partition in order.
+    /// Reads all of their events that a plan reads, each partition in order, but for those that are set aside.
     pub(super) async fn read(
         &self,
         plan: &Plan,
+        aside: &Arc<BTreeSet<Position>>,
         mut take: impl AsyncFnMut(Vec<(i32, Event)>) -> Result<(), RebuildError>,
     ) -> Result<(), RebuildError> {
         let partitions = self.partitions(&plan.identity);
@@ -79,11 +80,12 @@ impl Subjects {
         let sources = Source::of(plan).into_iter();
         for source in sources.filter(|source| partitions.contains(&source.partition)) {
             let (out, mut chunks) = mpsc::channel(1);
-            let (plan, keys) = (plan.clone(), keys.clone());
+            let (plan, keys, aside) = (plan.clone(), keys.clone(), aside.clone());
             let reading = tokio::task::spawn_blocking(move || {
                 let mut relay = Relay {
                     log: plan.identity.clone(),
                     chunk: Vec::new(),
+                    aside,
                     out,
                 };
                 source.read(&plan, SCAN, Some(&keys), &mut relay)
@@ -116,6 +118,7 @@ fn part_of(key: &[u8]) -> Option<&[u8]> {
 struct Relay {
     log: LogIdentity,
     chunk: Vec<(i32, Event)>,
+    aside: Arc<BTreeSet<Position>>,
     out: mpsc::Sender<Vec<(i32, Event)>>,
 }
 
@@ -132,12 +135,21 @@ impl Take for Relay {
     type Error = RebuildError;
 
     fn record(&mut self, raw: Raw<'_>) -> Result<(), RebuildError> {
+        if self.aside.contains(&raw.position()) {
+            return Ok(());
+        }
         let read = raw.decode(&self.log)?;
-        let event = read.event.map_err(|undecodable| RebuildError::Unfoldable {
-            position: read.position,
-            reason: undecodable.reason,
-        })?;
-        self.chunk.push((read.position.partition, event));
+        match read.event {
+            Ok(event) => self.chunk.push((read.position.partition, event)),
+            // What a checkpoint says can be had from nowhere else; anything else is set aside by whoever reads all.
+            Err(undecodable) if read.position.topic == Topic::Checkpoints => {
+                return Err(RebuildError::Unfoldable {
+                    position: read.position,
+                    reason: undecodable.reason,
+                });
+            }
+            Err(_) => {}
+        }
         if self.chunk.len() >= CHUNK {
             self.hand_over()?;
         }

@@ -3,7 +3,7 @@
 //!
 //! All in the transaction that makes the key of `receipt_timed`, whose doubled keys tell of whom.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use schema::{Event, ProviderDevice};
 use sqlx::{Connection as _, PgConnection};
@@ -13,7 +13,7 @@ use crate::{
     commit,
     fold::Batch,
     rebuild::{Plan, RebuildError, subjects::Subjects},
-    sql::{again, keys, lowered, provider_devices},
+    sql::{again, dead_letters, keys, lowered, provider_devices},
 };
 
 /// Makes the key of `receipt_timed`, and folds again what its doubled keys tell of.
@@ -53,8 +53,11 @@ async fn fold_again(
     let subjects = Subjects::of_provider_devices(devices);
     let keys: Vec<_> = subjects.provider_devices.keys().copied().collect();
     again::forget(connection, &keys).await?;
+    let aside = dead_letters::waiting(connection, &plan.generation).await?;
     subjects
-        .read(plan, async |events| write(connection, events).await)
+        .read(plan, &Arc::new(aside.into_iter().collect()), async |events| {
+            write(connection, events).await
+        })
         .await
 }
 

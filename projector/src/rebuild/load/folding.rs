@@ -14,8 +14,9 @@ use std::collections::btree_map::Entry;
 use schema::{Event, ProviderDevice};
 use stream::{LogIdentity, Raw};
 
-use super::{source::Take, weight};
+use super::{poison::Aside, source::Take, weight};
 use crate::{
+    dead_letters::DeadLetter,
     fold::{Ignored, Truth, contributing_device, rows::DeviceKey},
     rebuild::{
         Progress, RebuildError,
@@ -39,6 +40,7 @@ pub(super) struct Folding {
     told: i64,
     n_events: u64,
     n_spills: u64,
+    aside: Aside,
 }
 
 /// Why folding ended early.
@@ -68,12 +70,21 @@ pub(super) struct Folded {
     pub(super) spills: u64,
     /// Rows that left, by table.
     pub(super) rows: Vec<(&'static str, u64)>,
+    /// Records that are no events of ours.
+    pub(super) undecodable: Vec<DeadLetter>,
 }
 
 impl Folding {
-    pub(super) fn new(log: &LogIdentity, share: usize, sheets: Sheets, progress: &Progress) -> Self {
+    pub(super) fn new(
+        log: &LogIdentity,
+        share: usize,
+        sheets: Sheets,
+        aside: Aside,
+        progress: &Progress,
+    ) -> Self {
         Self {
             log: log.clone(),
+            aside,
             truth: Truth::default(),
             sheets,
             share,
@@ -236,6 +247,7 @@ impl Folding {
             events: self.n_events,
             spills: self.n_spills,
             rows: n_rows.map(|(table, n_rows)| (*table, *n_rows)).collect(),
+            undecodable: std::mem::take(&mut self.aside.undecodable),
         })
     }
 
@@ -259,11 +271,14 @@ impl Take for Folding {
     type Error = Ended;
 
     fn record(&mut self, raw: Raw<'_>) -> Result<(), Ended> {
+        if self.aside.has(raw.position()) {
+            return Ok(());
+        }
         let read = raw.decode(&self.log)?;
-        let event = read.event.map_err(|undecodable| RebuildError::Unfoldable {
-            position: read.position,
-            reason: undecodable.reason,
-        })?;
+        let event = match read.event {
+            Ok(event) => event,
+            Err(undecodable) => return Ok(self.aside.set(read.position, &undecodable)?),
+        };
         let key = raw.key().unwrap_or_default();
         let (stay, leave) = weight::texts_of(&event, key.len(), raw.value().unwrap_or_default());
         self.event(read.position.partition, event)?;
@@ -313,7 +328,13 @@ mod tests {
             partitions: 1,
         };
         let progress = Progress::default();
-        let folding = Folding::new(&log, share, Sheets::new(out, 1024 * 1024), &progress);
+        let folding = Folding::new(
+            &log,
+            share,
+            Sheets::new(out, 1024 * 1024),
+            Aside::default(),
+            &progress,
+        );
         (folding, sheets, progress)
     }
 
