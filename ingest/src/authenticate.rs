@@ -36,7 +36,8 @@ enum Signature {
     Standard(standard_webhooks::Claimed),
 }
 
-/// Who sent a body, and what of the delivery that vouches for. Only [`Claim::prove`] makes one.
+/// Who sent a body, and what of the delivery that vouches for. Only [`Claim::prove`] makes one, or has made it before
+/// the delivery became a dead letter.
 #[derive(Clone, Debug)]
 pub(crate) struct Proof {
     credential: CredentialId,
@@ -44,6 +45,32 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
+    /// What vouched for a delivery when it was received: freshness and signature were checked then, once.
+    pub(crate) fn of_letter(credential: CredentialId, scheme: &Scheme, headers: &HeaderMap) -> Self {
+        let message_id = || {
+            headers
+                .get(MESSAGE_ID)
+                .and_then(|id| id.to_str().ok())
+                .map(str::to_owned)
+        };
+        let trust = match scheme {
+            Scheme::SharedSecret { .. } => Trust::Request,
+            Scheme::HmacSha256 { .. } => Trust::Body {
+                message_id: None,
+                timed: false,
+            },
+            Scheme::TimestampedHmac { .. } => Trust::Body {
+                message_id: None,
+                timed: true,
+            },
+            Scheme::StandardWebhooks { .. } => Trust::Body {
+                message_id: message_id(),
+                timed: true,
+            },
+        };
+        Self { credential, trust }
+    }
+
     /// The credential that verified it.
     pub(crate) fn credential(&self) -> CredentialId {
         self.credential

@@ -23,6 +23,7 @@ pub(crate) fn letter(delivery: &Verified<'_>, unread: Unread) -> DeadLetter {
     let integration = delivery.integration();
     let mut headers = kept_headers(delivery.headers(), integration);
     let detail = unread.told();
+    let index = unread.part.as_ref().map(|part| part.index);
     let body = match unread.part {
         None => delivery.body().to_vec(),
         Some(part) => {
@@ -32,7 +33,7 @@ pub(crate) fn letter(delivery: &Verified<'_>, unread: Unread) -> DeadLetter {
                 "content-type".to_owned(),
                 "application/cloudevents+json".to_owned(),
             ));
-            part.into_bytes()
+            part.text.into_bytes()
         }
     };
     let reason: &'static str = unread.reason.into();
@@ -44,6 +45,7 @@ pub(crate) fn letter(delivery: &Verified<'_>, unread: Unread) -> DeadLetter {
         received_at: delivery.received(),
         reason: reason.to_owned(),
         detail,
+        part: index,
         headers,
         body,
     }

@@ -2,8 +2,8 @@
 
 use actix_web::http::header::HeaderMap;
 use bytes::Bytes;
-use control::IntegrationEntry;
-use schema::{CredentialId, Micros};
+use control::{IntegrationEntry, Scheme};
+use schema::{CredentialId, DeadLetter, Micros};
 
 use crate::{
     authenticate::{Claim, Proof},
@@ -26,8 +26,8 @@ pub(crate) enum Trust {
 
 /// A delivery whose sender is proven.
 ///
-/// The fields are private and [`verify`](Self::verify) is the only constructor, so holding one *is* the proof. What
-/// makes events of deliveries never sees another.
+/// The fields are private and [`verify`](Self::verify) and [`of_letter`](Self::of_letter), for what was verified before,
+/// are the only constructors, so holding one *is* the proof. What makes events of deliveries never sees another.
 #[derive(Debug)]
 pub(crate) struct Verified<'r> {
     integration: &'r IntegrationEntry,
@@ -35,6 +35,8 @@ pub(crate) struct Verified<'r> {
     headers: &'r HeaderMap,
     body: Bytes,
     received: Micros,
+    /// Which event of a batch it is, if it was kept apart from the others.
+    part: Option<u32>,
 }
 
 impl<'r> Verified<'r> {
@@ -53,7 +55,26 @@ impl<'r> Verified<'r> {
             headers,
             body,
             received,
+            part: None,
         })
+    }
+
+    /// A delivery that was verified when it was received, and kept since then: only a door writes dead letters. `scheme`
+    /// is that of the credential that verified it, which need not be live any more.
+    pub(crate) fn of_letter(
+        integration: &'r IntegrationEntry,
+        letter: &DeadLetter,
+        (credential, scheme): (CredentialId, &Scheme),
+        headers: &'r HeaderMap,
+    ) -> Self {
+        Self {
+            integration,
+            proof: Proof::of_letter(credential, scheme, headers),
+            headers,
+            body: Bytes::copy_from_slice(&letter.body),
+            received: letter.received_at,
+            part: letter.part,
+        }
     }
 
     /// Who sent it.
@@ -79,6 +100,11 @@ impl<'r> Verified<'r> {
     /// The body as it came over the wire.
     pub(crate) fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Which event of a batch it is, if it was kept apart from the others.
+    pub(crate) fn part(&self) -> Option<u32> {
+        self.part
     }
 
     /// When it was received.

@@ -20,7 +20,7 @@ use strum::IntoStaticStr;
 
 pub(crate) use self::{
     reader::Reader,
-    unread::{Unread, UnreadReason},
+    unread::{Part, Unread, UnreadReason},
 };
 use crate::error::Rejection;
 

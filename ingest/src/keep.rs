@@ -106,6 +106,7 @@ impl Door {
         let whole = Normalized {
             dialect: None,
             events: Vec::new(),
+            random: Vec::new(),
             letters: vec![letter(delivery, unread)],
             n_bytes_unpacked: 0,
         };

@@ -8,7 +8,7 @@
 //! whose delivery it is, [`authenticate`] what the headers claim, takes the [`body`] in under [`admission`], and makes a
 //! [`delivery::Verified`] of it, which is the proof. [`normalize`] lets the [`dialect`] readers turn that into
 //! statements and [`stamp`]s those with what is ours; what nobody understands becomes one of the [`dead_letters`].
-//! [`keep`] appends all of it. Refusals are an [`error`] each: status, public reason, precise reason.
+//! [`keep`] appends all of it. [`redrive()`] reads a dead letter again, long after its receipt. Refusals are an [`error`] each: status, public reason, precise reason.
 
 mod admission;
 mod authenticate;
@@ -28,6 +28,7 @@ mod metrics;
 mod normalize;
 mod payload;
 mod receive;
+mod redrive;
 mod refusals;
 mod routes;
 mod run;
@@ -39,4 +40,5 @@ mod trace;
 mod example;
 
 pub use config::Config;
+pub use redrive::{StillDead, redrive};
 pub use run::run;

@@ -21,6 +21,8 @@ pub(crate) struct Normalized {
     pub(crate) dialect: Option<Dialect>,
     /// What is understood.
     pub(crate) events: Vec<Event>,
+    /// Which of them, by their places, have a random id.
+    pub(crate) random: Vec<usize>,
     /// What is not.
     pub(crate) letters: Vec<DeadLetter>,
     /// How many bytes came out of a packed body; 0 if it was not packed.
@@ -55,9 +57,11 @@ fn finish(delivery: &Verified<'_>, heard: Heard) -> Result<Normalized, Rejection
         statements,
         unread,
     } = heard;
+    let (events, random) = stamp(delivery, statements)?;
     Ok(Normalized {
         dialect,
-        events: stamp(delivery, statements)?,
+        events,
+        random,
         letters: unread
             .into_iter()
             .map(|unread| dead_letters::letter(delivery, unread))

@@ -14,10 +14,13 @@ use crate::{
     trace,
 };
 
-/// Makes events of statements, in their order.
+/// Makes events of statements, in their order, and says which of them, by their places, have a random id.
 ///
 /// Refuses what could be replayed for ever if the integration wants that.
-pub(crate) fn stamp(delivery: &Verified<'_>, statements: Vec<Statement>) -> Result<Vec<Event>, Rejection> {
+pub(crate) fn stamp(
+    delivery: &Verified<'_>,
+    statements: Vec<Statement>,
+) -> Result<(Vec<Event>, Vec<usize>), Rejection> {
     let integration = delivery.integration();
     let can_be_replayed = match delivery.trust() {
         Trust::Request => false,
@@ -25,12 +28,16 @@ pub(crate) fn stamp(delivery: &Verified<'_>, statements: Vec<Statement>) -> Resu
     };
     let traceparent = trace::traceparent(delivery.headers());
     let mut events = Vec::with_capacity(statements.len());
+    let mut random = Vec::new();
     let mut n_parts_before = 0;
     for statement in statements {
         let n_parts = n_parts(&statement.body);
         let event = Stamped::of(delivery, statement, n_parts_before);
         if event.is_random && can_be_replayed && integration.refuse_replayable {
             return Err(Doubt::ReplayableRefused.into());
+        }
+        if event.is_random {
+            random.push(events.len());
         }
         events.push(Event {
             id: event.id,
@@ -52,7 +59,7 @@ pub(crate) fn stamp(delivery: &Verified<'_>, statements: Vec<Statement>) -> Resu
         });
         n_parts_before += n_parts;
     }
-    Ok(events)
+    Ok((events, random))
 }
 
 /// A statement with its identity and place in time.

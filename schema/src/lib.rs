@@ -24,7 +24,7 @@ mod wire;
 
 pub use base64_bytes::Base64;
 pub use body::*;
-pub use dead_letter::DeadLetter;
+pub use dead_letter::{DeadLetter, LetterAttempt, LetterOutcome};
 pub use event::{Event, Identity, Origin, Subject};
 pub use field::{Field, NotEditable};
 pub use ids::*;

@@ -15,7 +15,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord, Producer as _, future_producer::DeliveryFuture},
     types::RDKafkaErrorCode,
 };
-use schema::{DeadLetter, Event, Record, Topic, WireError};
+use schema::{DeadLetter, Event, LetterAttempt, Record, Topic, WireError};
 use tokio::time::Instant;
 
 use crate::{
@@ -166,6 +166,16 @@ impl Appender {
     /// Resolves once every in-sync replica holds the dead letter.
     pub async fn append_dead_letter(&self, letter: &DeadLetter) -> Result<Position, AppendError> {
         let record = letter.encode(&self.0.log.log_id);
+        let deadline = self.deadline();
+        let sent = self.send(Topic::DeadLetters, None, &record)?;
+        self.settle(sent, deadline).await
+    }
+
+    /// Resolves once every in-sync replica holds what came of trying a dead letter again.
+    pub async fn append_attempt(&self, attempt: &LetterAttempt) -> Result<Position, AppendError> {
+        let record = attempt
+            .encode(&self.0.log.log_id)
+            .map_err(|error| self.failed(Topic::DeadLetters, AppendError::Unwritable(error)))?;
         let deadline = self.deadline();
         let sent = self.send(Topic::DeadLetters, None, &record)?;
         self.settle(sent, deadline).await

@@ -110,6 +110,7 @@ fn dead_letter(body: Vec<u8>) -> DeadLetter {
         received_at: Micros::from_micros(0).expect("1970"),
         reason: "test".to_owned(),
         detail: String::new(),
+        part: None,
         headers: Vec::new(),
         body,
     }

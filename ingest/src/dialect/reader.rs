@@ -6,8 +6,8 @@ use schema::{ExternalId, IntegrationId, Micros};
 use serde_json::value::RawValue;
 
 use super::{
-    BATCH_STEP, Dialect, Heard, Meaning, Misread, Signed, Unread, UnreadReason, cloudevents, foreign_json,
-    golioth_pipelines, inject_metadata, output_streams, platform,
+    BATCH_STEP, Dialect, Heard, Meaning, Misread, Part, Signed, Statement, Unread, UnreadReason, cloudevents,
+    foreign_json, golioth_pipelines, inject_metadata, output_streams, platform,
 };
 use crate::{
     authenticate::MESSAGE_ID,
@@ -145,7 +145,11 @@ impl<'d> Reader<'d> {
     ) -> Result<Heard, Rejection> {
         if envelope::looks_structured(object) {
             check(Some(cloudevents::signed(object)))?;
-            return Heard::of(Dialect::CloudEvents, cloudevents::statements(self, object));
+            let mut read = cloudevents::statements(self, object);
+            if let (Ok(statements), Some(index)) = (&mut read, self.delivery.part()) {
+                self.set_apart(object, index, statements);
+            }
+            return Heard::of(Dialect::CloudEvents, read);
         }
         if let Some(occurrence) = platform::occurrence(object) {
             check(Some(platform::signed(object)))?;
@@ -177,31 +181,37 @@ impl<'d> Reader<'d> {
         let mut heard = Heard::understood(Dialect::CloudEvents, Vec::new());
         for (index, (element, object)) in elements.iter().zip(events).enumerate() {
             check(Some(cloudevents::signed(object)))?;
-            // An id of the whole message does not tell its events apart.
-            let shares_id = self.message_id.is_some() && object.get("id").is_none();
-            let first = if shares_id {
-                u32::try_from(index).unwrap_or(u32::MAX)
-            } else {
-                0
-            };
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
             match cloudevents::statements(self, object) {
                 Ok(mut statements) => {
-                    for statement in &mut statements {
-                        statement.position = statement
-                            .position
-                            .saturating_add(first.saturating_mul(BATCH_STEP));
-                    }
+                    self.set_apart(object, index, &mut statements);
                     heard.statements.extend(statements);
                 }
                 Err(Misread::Refused(rejection)) => return Err(rejection),
                 Err(Misread::Unread(unread)) => heard.unread.push(Unread {
                     detail: format!("event {index} of a batch: {}", unread.detail),
-                    part: Some(element.get().to_owned()),
+                    part: Some(Part {
+                        index,
+                        text: element.get().to_owned(),
+                    }),
                     ..unread
                 }),
             }
         }
         Ok(heard)
+    }
+
+    /// An id of the whole message does not tell the events of a batch apart: where one has none of its own, its place
+    /// does.
+    fn set_apart(&self, object: &Object<'_>, index: u32, statements: &mut [Statement]) {
+        if self.message_id.is_none() || object.get("id").is_some() {
+            return;
+        }
+        for statement in statements {
+            statement.position = statement
+                .position
+                .saturating_add(index.saturating_mul(BATCH_STEP));
+        }
     }
 
     /// What believed headers say beside the body.

@@ -9,8 +9,17 @@ pub(crate) struct Unread {
     pub(crate) reason: UnreadReason,
     /// What a person needs to know, without any content of the delivery.
     pub(crate) detail: String,
-    /// The part of the delivery, if the rest was understood.
-    pub(crate) part: Option<String>,
+    /// The part of the delivery, if it is one of several.
+    pub(crate) part: Option<Part>,
+}
+
+/// One event of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Which, from 0.
+    pub(crate) index: u32,
+    /// The structured `CloudEvent`.
+    pub(crate) text: String,
 }
 
 impl Unread {
