@@ -212,6 +212,42 @@ pub async fn create(pool: &PgPool, new: &NewIntegration) -> Result<Integration, 
     sql::insert_integration(pool, id, new).await?.try_into()
 }
 
+/// An integration before and after it was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// As it was.
+    pub before: Integration,
+    /// As it is.
+    pub after: Integration,
+}
+
+/// Changes the name and the policy of an integration; its organization and its provider stay. Nobody else changes it
+/// meanwhile. Doors follow within two seconds, and what is derived when it is read follows at once.
+pub async fn edit(
+    pool: &PgPool,
+    id: IntegrationId,
+    change: impl FnOnce(&mut Name, &mut Policy),
+) -> Result<Edited, ControlError> {
+    let mut tx = pool.begin().await?;
+    if !sql::lock_integration(&mut *tx, id).await? {
+        return Err(ControlError::NoSuchIntegration(id));
+    }
+    let row = sql::integration(&mut *tx, id).await?;
+    let before = Integration::try_from(row.ok_or(ControlError::NoSuchIntegration(id))?)?;
+    let mut wanted = before.clone();
+    change(&mut wanted.name, &mut wanted.policy);
+    if (&wanted.name, &wanted.policy) == (&before.name, &before.policy) {
+        return Ok(Edited {
+            after: before.clone(),
+            before,
+        });
+    }
+    wanted.policy.check(wanted.provider)?;
+    let after = sql::update_integration(&mut *tx, &wanted).await?.try_into()?;
+    tx.commit().await?;
+    Ok(Edited { before, after })
+}
+
 /// The integrations of an organization, or of all, by name.
 pub async fn list(
     pool: &PgPool,

@@ -9,7 +9,7 @@ use sqlx::{PgExecutor, PgPool, postgres::PgQueryResult, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{ControlError, Name, NewIntegration, Parameters, Sealed};
+use crate::{ControlError, Integration, Name, NewIntegration, Parameters, Sealed};
 
 pub(crate) use rows::*;
 
@@ -99,6 +99,43 @@ pub(crate) async fn insert_integration(
     .map_err(|error| match constraint(&error) {
         Some("integrations_name_taken") => ControlError::NameTaken(new.name.to_string()),
         Some("integrations_organization_exists") => ControlError::NoSuchOrganization(new.organization),
+        _ => error.into(),
+    })
+}
+
+/// Writes the name and the policy of an integration.
+pub(crate) async fn update_integration(
+    db: impl PgExecutor<'_>,
+    wanted: &Integration,
+) -> Result<IntegrationRow, ControlError> {
+    let policy = &wanted.policy;
+    sqlx::query_as(concat!(
+        "
+        UPDATE control.integrations
+           SET name = $2, project = $3, online_interval = make_interval(secs => $4::bigint),
+               offline_timeout = make_interval(secs => $5::bigint), battery_pointers = $6, signal_pointers = $7,
+               reading_time_field = $8, refuse_replayable = $9, rate_ceiling = $10, strategies = $11,
+               primary_package = $12
+         WHERE id = $1
+        RETURNING ",
+        integration_columns!()
+    ))
+    .bind(wanted.id.0)
+    .bind(wanted.name.as_str())
+    .bind(&policy.project)
+    .bind(whole_seconds(policy.online_interval))
+    .bind(whole_seconds(policy.offline_timeout))
+    .bind(&policy.battery_pointers)
+    .bind(&policy.signal_pointers)
+    .bind(&policy.reading_time_field)
+    .bind(policy.refuse_replayable)
+    .bind(policy.rate_ceiling.map(|n| i32::try_from(n.get()).unwrap_or(i32::MAX)))
+    .bind(Json(&policy.strategies))
+    .bind(&policy.primary_package)
+    .fetch_one(db)
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("integrations_name_taken") => ControlError::NameTaken(wanted.name.to_string()),
         _ => error.into(),
     })
 }

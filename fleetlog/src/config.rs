@@ -121,13 +121,13 @@ pub(crate) struct ProjectorDatabase {
 impl ProjectorDatabase {
     /// Connects when it is first used, and acts as the projector: what is made belongs to it.
     pub(crate) fn pool(&self, connections: u32) -> Result<PgPool, Failure> {
-        pool_that_begins_with(
-            ACT_AS_PROJECTOR,
-            &self.projector_database_url,
-            "fleetlog rebuild",
-            connections,
-        )
+        projector_pool(&self.projector_database_url, connections)
     }
+}
+
+/// A pool that acts as the projector: what is made belongs to it.
+pub(crate) fn projector_pool(url: &SecretString, connections: u32) -> Result<PgPool, Failure> {
+    pool_that_begins_with(ACT_AS_PROJECTOR, url, "fleetlog rebuild", connections)
 }
 
 /// A server that works for a process that was killed notices within a few seconds, and gives up what it holds.

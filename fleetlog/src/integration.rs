@@ -1,5 +1,6 @@
 //! `fleetlog integration`: configured sources of events.
 
+mod edit;
 mod recipe;
 
 use std::{num::NonZeroU32, time::Duration};
@@ -18,12 +19,13 @@ use crate::{
     output, parse,
 };
 
-/// Creates, lists and shows integrations: configured sources of events, e.g. one Golioth project's webhook
+/// Creates, lists, shows and edits integrations: configured sources of events, e.g. one Golioth project's webhook
 #[derive(Subcommand)]
 pub(crate) enum Integration {
     Create(Box<Create>),
     List(List),
     Show(Show),
+    Edit(Box<edit::Edit>),
 }
 
 /// Creates an integration, with a shared secret unless told otherwise, and prints what to paste into Golioth
@@ -138,6 +140,7 @@ impl Integration {
             Self::Create(command) => command.run().await,
             Self::List(command) => command.run().await,
             Self::Show(command) => command.run().await,
+            Self::Edit(command) => command.run().await,
         }
     }
 }

@@ -40,6 +40,7 @@ mod organization;
 mod sealing_key;
 
 mod conflicts;
+mod dead_letters;
 mod decided;
 mod device;
 mod events;
@@ -99,6 +100,8 @@ enum Command {
     #[command(subcommand)]
     Conflicts(conflicts::Conflicts),
     #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
+    #[command(subcommand)]
     Events(events::Events),
     Rebuild(Box<rebuild::Rebuild>),
     #[command(subcommand)]
@@ -126,6 +129,7 @@ impl Command {
             Self::SealingKey(command) => command.run().await,
             Self::Device(command) => command.run().await,
             Self::Conflicts(command) => command.run().await,
+            Self::DeadLetters(command) => command.run().await,
             Self::Events(command) => command.run().await,
             Self::Rebuild(command) => command.run().await,
             Self::Generations(command) => command.run().await,
@@ -165,6 +169,10 @@ mod tests {
             &format!("integration create a --organization {id} --provider golioth --no-credential --json"),
             &format!("integration list --organization {id} --json"),
             &format!("integration show {id} --json"),
+            &format!("integration edit {id} --name b --battery-pointer /a --strategy metadata=manual --json"),
+            &format!(
+                "integration edit {id} --unset project --no-strategy metadata --refuse-replayable false"
+            ),
             &format!("credential add {id} --scheme shared-secret --header x-api-key --prefix p --json"),
             &format!("credential add {id} --scheme hmac-sha256 --secret-file - --encoding base64"),
             &format!("credential add {id} --scheme timestamped-hmac --tolerance 300s"),
@@ -208,6 +216,12 @@ mod tests {
             "conflicts resolve --all-matching --kind field --keep-remote --yes",
             &format!("conflicts resolve 00 --same-device --to {id}"),
             &format!("conflicts resolve 00 --create-duplicate --provider-device {id}/id:x"),
+            "dead-letters list --reason unknown_type --since 24h --until 1h --older-than 7d --all --json",
+            &format!("dead-letters list --kind event --integration {id} --organization {id} --count"),
+            &format!("dead-letters show {id} --json"),
+            "dead-letters show device-events.v1/3@17 --body",
+            &format!("dead-letters redrive {id} device-events.v1/3@17 --dry-run --json"),
+            "dead-letters redrive --all-matching --kind delivery --yes",
         ] {
             check(line, &["--database-url", "postgres://reader@here/fleetlog"]);
         }

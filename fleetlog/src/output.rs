@@ -29,6 +29,14 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints bytes as they are, and nothing else.
+pub(crate) fn bytes_alone(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
 /// Prints rows below their headings, aligned. An empty table is its headings.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());

@@ -348,20 +348,72 @@ fn who_is_told_to_stop_stops_at_once() {
     });
 }
 
+/// A firmware report that the tables refuse once they are told to.
+fn poison(told: &mut Told) -> Event {
+    let mut event = World::small()
+        .event_of("firmware.reported")
+        .new_tree(&mut told.histories.runner)
+        .expect("an event")
+        .current();
+    if let Body::FirmwareReported(body) = &mut event.body {
+        body.version = Some("poison".to_owned());
+    }
+    event
+}
+
+async fn refuse_poison(stack: &Stack, generation: &str) {
+    let refuse = format!(
+        "ALTER TABLE {generation}.firmware_reports ADD CONSTRAINT no_poison CHECK (version <> 'poison')"
+    );
+    let done = sqlx::query(sqlx::AssertSqlSafe(refuse))
+        .execute(&stack.admin)
+        .await;
+    done.expect("a constraint can be added");
+}
+
+/// What is set aside in a generation: where, and why.
+async fn aside(stack: &Stack, generation: &str) -> Vec<(String, i32, i64, String)> {
+    sqlx::query_as(
+        "SELECT topic, partition, record_offset, reason FROM projection_meta.dead_letters
+          WHERE generation = $1 ORDER BY 1, 2, 3",
+    )
+    .bind(generation)
+    .fetch_all(&stack.admin)
+    .await
+    .expect("readable")
+}
+
 #[test]
-fn a_record_that_halts_a_projector_ends_the_load_and_is_named() {
+fn what_a_projector_sets_aside_a_load_sets_aside_too() {
     on_stack(|stack| async move {
+        refuse_poison(&stack, "gen_1").await;
+        let projector = stack.projector().await;
         let mut told = Told::new(&stack, 4).await;
+        for _ in 0..3 {
+            told.append(200).await;
+            tests::produce(&stack.log, Topic::Events, "somebody", "no event of ours").await;
+            let refused = poison(&mut told);
+            told.appender.append(&refused).await.expect("appended");
+        }
         told.append(200).await;
-        let poison = tests::produce(&stack.log, Topic::Events, "somebody", "no event of ours").await;
-        told.append(200).await;
-        let plan = told.plan(&stack, 1024 * 1024).await;
-        let refused = load(&plan, &Progress::default()).await;
-        let Err(RebuildError::Unfoldable { position, reason }) = refused else {
-            panic!("{refused:?}")
-        };
-        assert_eq!(position, poison);
-        assert!(reason.contains("ce_"), "{reason}");
+        told.folded(&stack).await;
+        let live = aside(&stack, "gen_1").await;
+        assert_eq!(live.len(), 6, "{live:?}");
+        for is_known in [true, false] {
+            if !is_known {
+                // Nobody says which it is that Postgres refuses.
+                sqlx::query("DELETE FROM projection_meta.dead_letters WHERE generation = 'gen_1' AND sqlstate IS NOT NULL")
+                    .execute(&stack.admin)
+                    .await
+                    .expect("deleted");
+            }
+            let plan = told.plan(&stack, 1024 * 1024).await;
+            refuse_poison(&stack, &plan.generation).await;
+            load(&plan, &Progress::default()).await.expect("loaded");
+            assert_eq!(aside(&stack, &plan.generation).await, live);
+            assert_eq!(differences(&stack, "gen_1", &plan.generation).await, "");
+        }
+        projector.stop().await.expect("it stops");
     });
 }
 

@@ -44,11 +44,11 @@ pub enum Redriven {
 /// down of it in one transaction. What became of each, in the order given.
 ///
 /// The projectors of their partitions wait meanwhile, and take these partitions anew afterwards: what they know of
-/// provider devices may have changed. So give many at once, but not too many.
+/// provider devices may have changed. So give many at once, but not too many. A dry run does all of it and takes it back.
 pub async fn redrive(
     access: &Access,
     positions: &[Position],
-    author: &str,
+    (author, dry_run): (&str, bool),
 ) -> Result<Vec<Redriven>, RebuildError> {
     let (site, generation) = enter(access).await?;
     let mut events = BTreeMap::new();
@@ -60,6 +60,7 @@ pub async fn redrive(
         site: &site,
         generation: &generation,
         author,
+        dry_run,
         events,
     };
     for _ in 0..MAX_REPEATS {
@@ -83,6 +84,7 @@ struct Redriving<'a> {
     site: &'a Site,
     generation: &'a str,
     author: &'a str,
+    dry_run: bool,
     events: BTreeMap<Position, Said>,
 }
 
@@ -103,6 +105,10 @@ impl Redriving<'_> {
         let mut outcomes = Vec::with_capacity(positions.len());
         for position in positions {
             outcomes.push(self.fold_one(&mut transaction, *position).await?);
+        }
+        if self.dry_run {
+            transaction.rollback().await?;
+            return Ok(outcomes);
         }
         if outcomes.contains(&Redriven::Folded) {
             rebuilds::disown(&mut transaction, self.generation, NOBODY, Some(&partitions)).await?;
