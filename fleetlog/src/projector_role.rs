@@ -73,6 +73,15 @@ pub(crate) struct ProjectorArgs {
     /// 100 sets aside whatever cannot be folded
     #[arg(long, env = "FLEETLOG_MAX_SET_ASIDE_PERCENT", value_name = "N", default_value_t = Config::DEFAULT_MAX_SET_ASIDE_PERCENT, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_set_aside_percent: u8,
+    /// From how many devices on fleet.summary shows what the newest survey of the fleet found, instead of looking for
+    /// itself. One projector at a time makes surveys, every ten seconds, or ten times as long as one takes
+    #[arg(
+        long,
+        env = "FLEETLOG_SURVEY_FROM",
+        value_name = "DEVICES",
+        default_value_t = 20_000
+    )]
+    survey_from: u64,
     /// How long the transaction in flight may take when told to stop
     #[arg(long, env = "FLEETLOG_STOP_WITHIN", value_name = "D", default_value = "10s", value_parser = humantime::parse_duration)]
     stop_within: Duration,
@@ -102,6 +111,11 @@ impl ProjectorArgs {
         let (every, upkept, looking) = (self.checkpoint_interval, log.clone(), pool.clone());
         role.tasks.start("upkeep", |stop| async move {
             projector::upkeep(upkept, looking, every, stop).await;
+            Ok::<_, Infallible>(())
+        });
+        let (surveyed, large) = (pool.clone(), self.survey_from);
+        role.tasks.start("survey", |stop| async move {
+            projector::survey::keep(surveyed, large, stop).await;
             Ok::<_, Infallible>(())
         });
         role.tasks.start("projector", |stop| {

@@ -326,6 +326,13 @@ COMMENT ON COLUMN fleet.conflict_history.reason IS 'Why, in their words';
 COMMENT ON COLUMN fleet.conflict_history.at IS 'When it was decided; while pending, since when it is a conflict';
 COMMENT ON COLUMN fleet.conflict_history.event IS 'The event that decided; null while pending';
 
+COMMENT ON VIEW fleet.standing IS 'How each device stood at the newest survey of all of them: for pages of devices by connectivity';
+COMMENT ON COLUMN fleet.standing.organization IS 'The organization it belongs to';
+COMMENT ON COLUMN fleet.standing.device IS 'The device''s id';
+COMMENT ON COLUMN fleet.standing.serial IS 'Its serial number';
+COMMENT ON COLUMN fleet.standing.connectivity IS 'What fleet.connectivity said of it then';
+COMMENT ON COLUMN fleet.standing.as_of IS 'When the survey began; one is made every ten seconds, or less often where it takes long';
+
 COMMENT ON VIEW fleet.summary IS 'One row per organization: how much there is, and how it is';
 COMMENT ON COLUMN fleet.summary.organization IS 'The organization';
 COMMENT ON COLUMN fleet.summary.name IS 'Its name; null if the registry does not know it';
@@ -339,5 +346,5 @@ COMMENT ON COLUMN fleet.summary.provider_devices IS 'Provider devices, those tha
 COMMENT ON COLUMN fleet.summary.unidentified IS 'Provider devices without a name, and so without a device';
 COMMENT ON COLUMN fleet.summary.identity_conflicts IS 'Rows of fleet.identity_conflicts';
 COMMENT ON COLUMN fleet.summary.newest_event_at IS 'The newest thing heard';
-COMMENT ON COLUMN fleet.summary.as_of IS 'The moment for which this holds: when it was read';
+COMMENT ON COLUMN fleet.summary.as_of IS 'The moment for which this holds: when it was read; of a large fleet when its newest survey began';
 COMMENT ON COLUMN fleet.summary.conflicts IS 'Rows of fleet.conflicts, identity conflicts among them';

@@ -1,12 +1,12 @@
 -- What the views of `fleet` derive by. Pure functions of their arguments, plain enough for the planner to inline.
 
 -- A JSON pointer (RFC 6901) as the path that `#>` takes. The escapes must be undone after the pointer is split, so a
--- control character stands for the slashes meanwhile.
+-- control character stands for the slashes meanwhile; most have none.
 CREATE OR REPLACE FUNCTION fleet.pointer_path(pointer text) RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE pointer
-               WHEN '' THEN '{}'::text[]
-               WHEN '/' THEN ARRAY['']
+    RETURN CASE
+               WHEN pointer = '/' THEN ARRAY['']
+               WHEN strpos(pointer, '~') = 0 THEN string_to_array(substr(pointer, 2), '/')
                ELSE string_to_array(
                    replace(replace(replace(substr(pointer, 2), '/', E'\x01'), '~1', '/'), '~0', '~'), E'\x01')
            END;
@@ -20,6 +20,25 @@ CREATE OR REPLACE FUNCTION fleet.number_of(value jsonb) RETURNS numeric
 CREATE OR REPLACE FUNCTION fleet.boolean_of(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN jsonb_typeof(value) = 'boolean' THEN value::boolean END;
+
+-- The scalar that the first of several pointers finds in a document; a number is preferred to others. One row, of nulls
+-- if there is none.
+CREATE OR REPLACE FUNCTION fleet.found_in(document jsonb, pointers text[]) RETURNS TABLE (value jsonb, pointer text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    -- In the order of the pointers: that is how they are unnested.
+    SELECT coalesce((array_agg(each.value) FILTER (WHERE each.kind = 'number'))[1],
+                    (array_agg(each.value) FILTER (WHERE each.kind IN ('string', 'boolean')))[1]),
+           coalesce((array_agg(each.pointer) FILTER (WHERE each.kind = 'number'))[1],
+                    (array_agg(each.pointer) FILTER (WHERE each.kind IN ('string', 'boolean')))[1])
+      FROM (
+        SELECT found.value, found.pointer, jsonb_typeof(found.value) AS kind
+          FROM (
+            SELECT document #> fleet.pointer_path(p.pointer) AS value, p.pointer FROM unnest(pointers) p (pointer)
+            OFFSET 0
+          ) found
+      ) each;
+END;
 
 -- Whether evidence of presence is newer than a tombstone, both by order key; without a tombstone it always is.
 CREATE OR REPLACE FUNCTION fleet.outlives(

@@ -100,7 +100,64 @@ CREATE TABLE IF NOT EXISTS projection_meta.dead_letters (
     PRIMARY KEY (generation, topic, partition, record_offset)
 );
 
--- For operators: what is folded how far. Nothing here belongs to an organization, so `fleetlog_api` sees none of it.
+-- Surveys: all devices looked at once, now and then. What is true at one moment only cannot be looked up by index, and
+-- to derive it of a million devices takes seconds; so whoever may be answered as of a moment ago reads this.
+CREATE TABLE IF NOT EXISTS projection_meta.surveys (
+    only_row   boolean     PRIMARY KEY DEFAULT true CHECK (only_row), -- the newest one
+    as_of      timestamptz NOT NULL,
+    n_devices  bigint      NOT NULL,
+    good_until timestamptz NOT NULL -- until when fleet.summary shows what it found; after that it looks for itself
+);
+
+-- How each device stood.
+CREATE TABLE IF NOT EXISTS projection_meta.standing (
+    device       uuid PRIMARY KEY,
+    organization uuid NOT NULL,
+    serial       text NOT NULL,
+    connectivity text NOT NULL
+) WITH (fillfactor = 90);
+CREATE INDEX IF NOT EXISTS standing_by_connectivity
+    ON projection_meta.standing (organization, connectivity, serial, device);
+
+-- What fleet.summary says of each organization.
+CREATE TABLE IF NOT EXISTS projection_meta.summaries (
+    organization       uuid   PRIMARY KEY,
+    devices            bigint NOT NULL,
+    online             bigint NOT NULL,
+    late               bigint NOT NULL,
+    offline            bigint NOT NULL,
+    unknown            bigint NOT NULL,
+    never_seen         bigint NOT NULL,
+    provider_devices   bigint NOT NULL,
+    unidentified       bigint NOT NULL,
+    identity_conflicts bigint NOT NULL,
+    newest_event_at    timestamptz,
+    conflicts          bigint NOT NULL
+);
+
+DO $$
+DECLARE
+    surveyed text;
+BEGIN
+    FOREACH surveyed IN ARRAY ARRAY['standing', 'summaries'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_catalog.pg_policies
+                               WHERE schemaname = 'projection_meta' AND tablename = surveyed);
+        EXECUTE format('ALTER TABLE projection_meta.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', surveyed);
+        EXECUTE format('CREATE POLICY projector_writes ON projection_meta.%I TO fleetlog_projector '
+                       'USING (true) WITH CHECK (true)', surveyed);
+        EXECUTE format('CREATE POLICY all_organizations ON projection_meta.%I FOR SELECT TO fleetlog_operator '
+                       'USING (true)', surveyed);
+        EXECUTE format('CREATE POLICY own_organization ON projection_meta.%I FOR SELECT TO fleetlog_api '
+                       'USING (organization = nullif(current_setting(''fleetlog.organization'', true), '''')::uuid)',
+                       surveyed);
+    END LOOP;
+END
+$$;
+GRANT USAGE ON SCHEMA projection_meta TO fleetlog_api;
+GRANT SELECT ON projection_meta.standing, projection_meta.summaries, projection_meta.surveys
+    TO fleetlog_operator, fleetlog_api;
+
+-- For operators: what is folded how far. Nothing of this belongs to an organization, so `fleetlog_api` sees none of it.
 GRANT USAGE ON SCHEMA projection_meta TO fleetlog_operator;
 GRANT SELECT ON projection_meta.checkpoints, projection_meta.dead_letters, projection_meta.generations,
                 projection_meta.offsets, projection_meta.rebuilds

@@ -126,10 +126,5 @@ SELECT r.organization,
  CROSS JOIN LATERAL (
     VALUES ('battery', policy.battery_pointers), ('signal', policy.signal_pointers)
  ) gauge (name, pointers)
- CROSS JOIN LATERAL (
-    SELECT pointer.text AS pointer, r.data #> fleet.pointer_path(pointer.text) AS value
-      FROM unnest(gauge.pointers) WITH ORDINALITY pointer (text, place)
-     WHERE jsonb_typeof(r.data #> fleet.pointer_path(pointer.text)) IN ('number', 'string', 'boolean')
-     ORDER BY jsonb_typeof(r.data #> fleet.pointer_path(pointer.text)) <> 'number', pointer.place
-     LIMIT 1
- ) found;
+ CROSS JOIN LATERAL fleet.found_in(r.data, gauge.pointers) found
+ WHERE found.value IS NOT NULL;

@@ -28,6 +28,16 @@ SELECT p.organization,
   ) p
  WHERE NOT EXISTS (SELECT FROM links l WHERE l.provider_device = p.id);
 
+-- How each device stood at the newest survey: what fleet.connectivity said a moment ago, to be found by index.
+CREATE OR REPLACE VIEW fleet.standing WITH (security_invoker = true) AS
+SELECT s.organization,
+       s.device,
+       s.serial,
+       s.connectivity,
+       (SELECT as_of FROM projection_meta.surveys) AS as_of
+  FROM projection_meta.standing s;
+
+-- Of a large fleet what the newest survey found; of a small one, or where surveys have ceased, what is so now.
 CREATE OR REPLACE VIEW fleet.summary WITH (security_invoker = true) AS
 SELECT known.organization,
        o.name,
@@ -84,4 +94,23 @@ SELECT known.organization,
            count(*) FILTER (WHERE c.kind <> 'field') AS n_identities
       FROM fleet.conflicts c
      GROUP BY c.organization
-  ) conflicts ON conflicts.organization = known.organization;
+  ) conflicts ON conflicts.organization = known.organization
+ WHERE NOT coalesce((SELECT good_until > now() FROM projection_meta.surveys), false)
+UNION ALL
+SELECT coalesce(o.id, s.organization),
+       o.name,
+       coalesce(s.devices, 0),
+       coalesce(s.online, 0),
+       coalesce(s.late, 0),
+       coalesce(s.offline, 0),
+       coalesce(s.unknown, 0),
+       coalesce(s.never_seen, 0),
+       coalesce(s.provider_devices, 0),
+       coalesce(s.unidentified, 0),
+       coalesce(s.identity_conflicts, 0),
+       s.newest_event_at,
+       (SELECT as_of FROM projection_meta.surveys),
+       coalesce(s.conflicts, 0)
+  FROM projection_meta.summaries s
+  FULL JOIN control.organizations o ON o.id = s.organization
+ WHERE coalesce((SELECT good_until > now() FROM projection_meta.surveys), false);

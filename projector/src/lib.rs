@@ -13,6 +13,7 @@
 //! - [`checkpoint`]: what readings made of registers, kept in the log, so that readings may expire
 //! - [`rewrite`]: the log copied without subjects that are to be forgotten
 //! - [`horizon`]: where histories were cut; [`upkeep()`] drops what is behind, and takes checkpoints
+//! - [`survey`]: how every device stands, looked up now and then
 //! - [`metrics`]: what a projector measures; `waiting` counts what waits for a person
 
 pub mod checkpoint;
@@ -23,6 +24,7 @@ pub mod generations;
 pub mod horizon;
 pub mod rebuild;
 pub mod rewrite;
+pub mod survey;
 
 mod attempt;
 mod commit;

@@ -50,6 +50,13 @@ pub enum Metric {
     FleetlogProjectorCheckpointRecordsTotal,
     /// Counter. Label: `history`. Days of a history that were dropped behind its horizon.
     FleetlogProjectorDaysDroppedTotal,
+    /// Histogram, in seconds. Duration of a survey: how every device stands, looked up once.
+    FleetlogProjectorSurveySeconds,
+    /// Gauge, in seconds. How long this projector waits until the next survey: ten seconds, or ten times as long as
+    /// the newest took. What is read of a survey is as old as that at most, and as long as it takes.
+    FleetlogProjectorSurveyPauseSeconds,
+    /// Counter. Devices that a survey found to stand otherwise than the one before.
+    FleetlogProjectorSurveyedChangesTotal,
     /// Gauge. Labels: `kind`, `field`, `integration`, `age` (`1h`, `1d`, `7d` for less than that, or `older`). Conflicts
     /// that wait for a person, counted every 30 s, or less often where that takes long; the same in every projector, so
     /// take the greatest.
@@ -86,6 +93,9 @@ impl Metric {
             Self::FleetlogProjectorCheckpointAgeSeconds => "Age of the newest checkpoint",
             Self::FleetlogProjectorCheckpointRecordsTotal => "Records of checkpoints, by outcome",
             Self::FleetlogProjectorDaysDroppedTotal => "Days of a history dropped behind its horizon",
+            Self::FleetlogProjectorSurveySeconds => "Duration of a survey of all devices",
+            Self::FleetlogProjectorSurveyPauseSeconds => "Pause until the next survey",
+            Self::FleetlogProjectorSurveyedChangesTotal => "Devices that a survey found to stand otherwise",
             Self::FleetlogConflictsPending => "Conflicts that wait for a person",
             Self::FleetlogConflictsOldestAgeSeconds => "How long the oldest conflict has been waiting",
         }
@@ -100,6 +110,7 @@ impl Metric {
                 | Self::FleetlogProjectorOldestEventAgeSeconds
                 | Self::FleetlogProjectorDeadLettersWaiting
                 | Self::FleetlogProjectorCheckpointAgeSeconds
+                | Self::FleetlogProjectorSurveyPauseSeconds
                 | Self::FleetlogConflictsPending
                 | Self::FleetlogConflictsOldestAgeSeconds
         )
@@ -108,7 +119,9 @@ impl Metric {
     fn is_histogram(self) -> bool {
         matches!(
             self,
-            Self::FleetlogProjectorBatchEvents | Self::FleetlogProjectorBatchSeconds
+            Self::FleetlogProjectorBatchEvents
+                | Self::FleetlogProjectorBatchSeconds
+                | Self::FleetlogProjectorSurveySeconds
         )
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod provider_devices;
 pub(crate) mod rebuilds;
 pub(crate) mod refold;
 pub(crate) mod session;
+pub(crate) mod survey;
 pub(crate) mod truth_tables;
 pub(crate) mod value;
 mod verdict;

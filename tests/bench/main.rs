@@ -3,12 +3,13 @@
 //! Machines differ and are shared, so ratios count and not the figures: each line is measured several times in turn
 //! with the others, and the median is shown. `./dev bench` builds everything in release mode and runs this; names
 //! after it choose what is measured, of a rebuild also how much: `./dev bench rebuild=5000000 devices=100000 memory=512`
-//! (events, devices, MiB).
+//! (events, devices, MiB); `./dev bench million=100000` asks a fleet of so many devices.
 
 mod conflicts;
 mod door;
 mod fold;
 mod load;
+mod million;
 mod rebuild;
 
 use std::time::Duration;
@@ -49,6 +50,9 @@ fn table(title: &str, unit: &str, lines: &[Line]) {
 /// What a rebuild is measured over, unless it is said: events, devices, and MiB of memory.
 const REBUILD: (u32, u32, u32) = (1_000_000, 100_000, 512);
 
+/// Devices of the large fleet, unless it is said.
+const MILLION: u32 = 1_000_000;
+
 fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).collect();
     let is_chosen = move |name: &str| {
@@ -67,6 +71,9 @@ fn main() {
         memory: said("memory", mebibytes) as usize * 1024 * 1024,
     };
     on_stack(move |stack| async move {
+        if is_chosen("million") {
+            million::measure(&stack, said("million", MILLION)).await;
+        }
         if is_chosen("door") {
             for connections in [64, 256] {
                 let lines = door::measure(&stack, connections).await;

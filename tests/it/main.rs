@@ -27,4 +27,5 @@ mod retention;
 mod rewrite;
 mod roles;
 mod scan;
+mod survey;
 mod wire;

@@ -144,6 +144,10 @@ pub(super) async fn activate_within(
     if activated.rows_affected() == 0 {
         return Err(GenerationError::NoSuchGeneration(name.to_string()));
     }
+    // What a survey found was of another generation.
+    sqlx::query("UPDATE projection_meta.surveys SET good_until = '-infinity'")
+        .execute(&mut *connection)
+        .await?;
     views::replace(connection, name).await
 }
 
