@@ -113,6 +113,8 @@ command_lint() {
   lint_with shellcheck shellcheck --external-sources dev .devtools/sample.sh .devtools/docker/*.sh .ci/run || failed=1
   lint_with cargo-deny cargo deny --locked check || failed=1
   lint_with cargo-machete cargo machete || failed=1
+  lint_with promtool promtool check rules docs/alerts.yml || failed=1
+  lint_with promtool promtool test rules docs/alerts_test.yml || failed=1
   return "$failed"
 }
 

@@ -17,6 +17,18 @@ pub async fn run(pool: &PgPool) -> Result<(), ControlError> {
     Ok(())
 }
 
+/// Those that have not been applied yet, by name; changes nothing.
+pub async fn pending(pool: &PgPool) -> Result<Vec<String>, ControlError> {
+    let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM control.migrations WHERE success")
+        .fetch_all(pool)
+        .await?;
+    let migrator = sqlx::migrate!("../migrations");
+    let pending = migrator.iter().filter(|one| !applied.contains(&one.version));
+    Ok(pending
+        .map(|one| format!("{:04} {}", one.version, one.description))
+        .collect())
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -46,6 +46,7 @@ mod device;
 mod events;
 mod waiting;
 
+mod doctor;
 mod health;
 
 mod dialect;
@@ -107,6 +108,7 @@ enum Command {
     #[command(subcommand)]
     Generations(generations::Generations),
     Audit(audit_rows::AuditRows),
+    Doctor(Box<doctor::Doctor>),
     Health(health::Health),
     Simulate(simulate::Simulate),
     Send(send::Send),
@@ -134,6 +136,7 @@ impl Command {
             Self::Rebuild(command) => command.run().await,
             Self::Generations(command) => command.run().await,
             Self::Audit(command) => command.run().await,
+            Self::Doctor(command) => command.run().await,
             Self::Health(command) => command.run().await,
             Self::Simulate(command) => command.run().await,
             Self::Send(command) => command.run().await,

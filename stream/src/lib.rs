@@ -8,6 +8,7 @@
 //! [sharing its partitions](Reader) among a group, by [following all of them](Tail), or by [scanning](Scan) ranges that
 //! have an end.
 
+pub mod clock;
 mod config;
 mod partition;
 mod position;

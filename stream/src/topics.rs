@@ -131,6 +131,20 @@ pub async fn examine(config: &LogConfig) -> Result<(LogIdentity, Vec<String>), T
     Ok((log, safety::hints(config, &settings)))
 }
 
+/// How long readings are kept before they expire; for ever if `None`. A bound in bytes counts as no time at all: nobody
+/// knows when it is reached.
+pub async fn readings_kept_for(config: &LogConfig) -> Result<Option<Duration>, TopicsError> {
+    let seen = Asking::new(config)?.topics().await?;
+    let settings = describe(config, &seen).await?;
+    let of_readings = settings.get(&Topic::Readings);
+    let setting = |name: &str| of_readings.and_then(|settings| settings.get(name)?.parse::<i64>().ok());
+    if setting("retention.bytes").is_some_and(|bytes| bytes >= 0) {
+        return Ok(Some(Duration::ZERO));
+    }
+    let kept = setting("retention.ms").and_then(|ms| u64::try_from(ms).ok());
+    Ok(kept.map(Duration::from_millis))
+}
+
 /// Learns which log it is, without judging the settings of its topics.
 pub async fn identify(config: &LogConfig) -> Result<LogIdentity, TopicsError> {
     let seen = Asking::new(config)?.topics_and_openings().await?;

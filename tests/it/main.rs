@@ -7,6 +7,7 @@ mod credentials;
 mod dead_letters;
 mod devices;
 mod dialects;
+mod doctor;
 mod door;
 mod edits;
 mod expiry;

@@ -4,6 +4,7 @@ mod configuration;
 mod metrics;
 mod promises;
 mod rooms;
+mod watching;
 
 use std::{
     fs,

@@ -161,13 +161,18 @@ fn no_metric_is_named_outside_its_declaration() {
     }
 }
 
-#[test]
-fn every_metric_that_a_page_names_exists() {
-    let names: BTreeSet<String> = DECLARED_IN
+/// The names of all metrics.
+pub(crate) fn all() -> BTreeSet<String> {
+    DECLARED_IN
         .iter()
         .flat_map(|file| declared(file))
         .map(|one| one.name)
-        .collect();
+        .collect()
+}
+
+#[test]
+fn every_metric_that_a_page_names_exists() {
+    let names = all();
     let roles = [
         "fleetlog_operator",
         "fleetlog_api",

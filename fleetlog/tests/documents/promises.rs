@@ -127,7 +127,7 @@ fn every_link_leads_somewhere() {
 }
 
 /// The anchor of a heading, as forges make it.
-fn anchor_of(heading: &str) -> String {
+pub(crate) fn anchor_of(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text
         .chars()
