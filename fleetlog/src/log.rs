@@ -44,7 +44,7 @@ pub(crate) struct Rewrite {
     to: String,
     #[command(flatten)]
     extent: Extent,
-    /// Memory for folded rows that wait to be written, e.g. 512MB or 2GiB
+    /// Memory that the process may take, e.g. 512MB or 2GiB
     #[arg(
         long,
         env = "FLEETLOG_REBUILD_MEMORY",
@@ -98,7 +98,7 @@ impl Rewrite {
             target,
             pool: self.database.pool(CONNECTIONS)?,
             owner: projector_role::owner(),
-            memory: self.memory.0,
+            memory: self.memory.enough_for(self.workers)?,
             workers: self.workers.into(),
             dry_run: self.extent.dry_run,
             prove: !self.extent.no_proof,

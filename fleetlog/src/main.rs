@@ -61,6 +61,11 @@ use clap::{Parser, Subcommand};
 
 use self::failure::Failure;
 
+/// Gives back what was freed, and takes a quarter less where many threads share what they have: a rebuild keeps within
+/// its memory by that. Kafka's client, which is C, allocates by it as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An event-sourced device registry for fleets on Golioth
 ///
 /// Signed webhooks become events in Kafka, events become rows in PostgreSQL. Run `ingest` and `projector`, or `run` for

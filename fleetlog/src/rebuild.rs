@@ -5,7 +5,8 @@ mod show;
 use std::str::FromStr;
 
 use clap::Args;
-use projector::rebuild::{Access, Order, Outcome, Progress, Report};
+use indicatif::HumanBytes;
+use projector::rebuild::{Access, Order, Outcome, Progress, Report, least_memory};
 use service::CancellationToken;
 
 use crate::{
@@ -38,7 +39,7 @@ Examples:
 Exit codes: 0 if it was promoted, or could be; 1 if it differs, 4 if it was refused, 5 if it was stopped or something
 cannot be reached.")]
 pub(crate) struct Rebuild {
-    /// Memory for folded rows that wait to be written, e.g. 512MB or 2GiB
+    /// Memory that the process may take, e.g. 512MB or 2GiB
     #[arg(
         long,
         env = "FLEETLOG_REBUILD_MEMORY",
@@ -89,7 +90,7 @@ impl Rebuild {
         }
         let order = Order {
             access: access(&self.kafka, &self.database)?,
-            memory: self.memory.0,
+            memory: self.memory.enough_for(self.workers)?,
             workers: self.workers.into(),
             promote: !self.promotion.no_promote,
             accept: self.accept,
@@ -151,10 +152,22 @@ pub(crate) fn access(kafka: &KafkaArgs, database: &ProjectorDatabase) -> Result<
 
 /// Bytes, written with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size(pub(crate) usize);
+pub(crate) struct Size(usize);
 
-/// Less than this is spilled so often that nothing is gained.
-const LEAST: u64 = 16 << 20;
+impl Size {
+    /// These bytes, if so many workers can keep within them.
+    pub(crate) fn enough_for(self, workers: u16) -> Result<usize, Failure> {
+        let least = least_memory(workers.into());
+        if self.0 < least {
+            return Err(Failure::usage(format!(
+                "--memory {} is too little: with --workers {workers} a rebuild takes {} at the least",
+                HumanBytes(self.0 as u64),
+                HumanBytes(least as u64)
+            )));
+        }
+        Ok(self.0)
+    }
+}
 
 impl FromStr for Size {
     type Err = String;
@@ -175,11 +188,6 @@ impl FromStr for Size {
         };
         let number: u64 = number.parse().map_err(|_| wanted())?;
         let bytes = number.checked_mul(factor).ok_or_else(wanted)?;
-        if bytes < LEAST {
-            return Err(
-                "less than 16MiB gains nothing: a rebuild would only write and join again".to_owned(),
-            );
-        }
         usize::try_from(bytes).map(Self).map_err(|_| wanted())
     }
 }
@@ -198,7 +206,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for text in ["", "MB", "-1GB", "1TBX", "1MB", "99999999999999999GB"] {
+        for text in ["", "MB", "-1GB", "1TBX", "99999999999999999GB"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use projector::rebuild::{Phase, Progress, RebuildError, Snapshot};
+use projector::rebuild::{Phase, Progress, RebuildError, Snapshot, resident};
 use service::{CancellationToken, shutdown};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -131,7 +131,7 @@ fn text(now: &Snapshot) -> String {
         parts.push(format!("rows in {}", HumanBytes(now.memory)));
     }
     if let Some(resident) = resident() {
-        parts.push(format!("process {}", HumanBytes(resident)));
+        parts.push(format!("process {}", HumanBytes(resident as u64)));
     }
     parts.join(", ")
 }
@@ -165,14 +165,6 @@ fn left(now: &Snapshot, rate: f64) -> Option<Duration> {
         .then(|| missing as f64 / rate)
         .filter(|seconds| *seconds < 3.2e7)?;
     Some(Duration::from_secs_f64(seconds))
-}
-
-/// Bytes that this process holds in memory, where the system says so.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 #[cfg(test)]

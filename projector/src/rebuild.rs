@@ -24,6 +24,7 @@ mod digest;
 mod error;
 mod index;
 mod load;
+mod memory;
 mod overview;
 mod plan;
 mod prepare;
@@ -34,6 +35,7 @@ mod refold;
 mod report;
 mod site;
 mod subjects;
+mod together;
 mod turn;
 mod turn_over;
 
@@ -49,6 +51,7 @@ pub use audit::{Audit, audit};
 pub use device::rebuild_device;
 pub use error::RebuildError;
 pub use load::{Loaded, load};
+pub use memory::{least_memory, resident};
 pub use overview::{Overview, Rebuild, overview};
 pub use plan::Plan;
 pub use progress::{Phase, Progress, Snapshot};
@@ -86,7 +89,7 @@ pub struct Access {
 pub struct Order {
     /// Where, and by whom.
     pub access: Access,
-    /// Bytes that folded rows may take while they wait to be written.
+    /// Bytes that the whole process may take, [so much](least_memory) at the least.
     pub memory: usize,
     /// Partitions that are folded at the same time; they share the memory.
     pub workers: usize,
@@ -154,6 +157,7 @@ pub async fn rebuild(order: &Order, progress: &Progress) -> Result<Report, Rebui
         },
         events: n_loaded + follower.n_events(),
         phases: phases(progress),
+        most_memory: memory::most_resident(),
         proof,
         promotion,
     })

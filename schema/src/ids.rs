@@ -86,7 +86,13 @@ pub struct InvalidSerial(String);
 impl Serial {
     /// Brings a name to canonical form.
     pub fn new(text: &str) -> Result<Self, InvalidSerial> {
-        let canonical: String = text.trim().nfc().collect();
+        let trimmed = text.trim();
+        // ASCII is composed as it stands.
+        let canonical = if trimmed.is_ascii() {
+            trimmed.to_owned()
+        } else {
+            trimmed.nfc().collect()
+        };
         if is_id_text(&canonical) {
             Ok(Self(canonical))
         } else {
@@ -214,8 +220,8 @@ impl ProviderDevice {
     /// A fixed-size stand-in for the text form, used as key in Postgres: UUIDv5(integration, `id:…` or `name:…`).
     pub fn uuid(&self) -> Uuid {
         let name = match &self.known_by {
-            KnownBy::Id(id) => format!("id:{id}"),
-            KnownBy::Name(name) => format!("name:{name}"),
+            KnownBy::Id(id) => ["id:", id.as_str()].concat(),
+            KnownBy::Name(name) => ["name:", name.as_str()].concat(),
         };
         Uuid::new_v5(&self.integration.0, name.as_bytes())
     }

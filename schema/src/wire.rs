@@ -14,29 +14,52 @@ use crate::{Body, Event, IntegrationId, LogId, Micros, OrganizationId, Origin, R
 /// What the type of every event of ours begins with.
 pub const TYPE_PREFIX: &str = "io.fleetlog.";
 
-/// The attributes that fleetlog itself writes or that CloudEvents defines: no extension has their names.
-const OURS: [&str; 20] = [
-    "claimedtime",
-    "credential",
-    "datacontenttype",
-    "dataschema",
-    "id",
-    "integration",
-    "logid",
-    "organization",
-    "origin",
-    "partitionkey",
-    "receipttimed",
-    "recordedtime",
-    "replayable",
-    "sequence",
-    "source",
-    "specversion",
-    "subject",
-    "time",
-    "traceparent",
-    "type",
-];
+/// Declares the attributes that fleetlog itself writes or that CloudEvents defines: no extension has their names.
+macro_rules! ours {
+    ($($variant:ident = $name:literal,)*) => {
+        /// An attribute of ours.
+        #[derive(Clone, Copy)]
+        enum Ours {
+            $($variant,)*
+        }
+
+        /// How many there are.
+        const N_OURS: usize = [$($name),*].len();
+
+        impl Ours {
+            /// Which of ours a name is. A record has eighteen, and a rebuild reads millions of records.
+            fn of(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+ours! {
+    ClaimedTime = "claimedtime",
+    Credential = "credential",
+    DataContentType = "datacontenttype",
+    DataSchema = "dataschema",
+    Id = "id",
+    Integration = "integration",
+    LogId = "logid",
+    Organization = "organization",
+    Origin = "origin",
+    PartitionKey = "partitionkey",
+    ReceiptTimed = "receipttimed",
+    RecordedTime = "recordedtime",
+    Replayable = "replayable",
+    Sequence = "sequence",
+    Source = "source",
+    SpecVersion = "specversion",
+    Subject = "subject",
+    Time = "time",
+    TraceParent = "traceparent",
+    Type = "type",
+}
 
 /// A Kafka record: what producers hand to the client and subscribers read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +149,7 @@ pub fn encode(event: &Event, log: &LogId) -> Result<Record, WireError> {
     }
     header("logid", log.as_str());
     for (name, value) in &event.extensions {
-        if !attribute::is_name(name) || number_of(name).is_some() {
+        if !attribute::is_name(name) || Ours::of(name).is_some() {
             return Err(WireError::Malformed {
                 name: "ce_*",
                 reason: format!("{name:?} is no name for an extension"),
@@ -144,30 +167,30 @@ pub fn decode<'a>(
     value: &[u8],
 ) -> Result<(LogId, Event), WireError> {
     let mut attributes = Attributes::read(headers)?;
-    let kind = attributes.required("type", "ce_type")?;
+    let kind = attributes.required(Ours::Type, "ce_type")?;
     let (name, body) = decode_body(kind, value)?;
-    let log = attributes.parsed("logid", "ce_logid")?;
+    let log = attributes.parsed(Ours::LogId, "ce_logid")?;
     let event = Event {
-        id: attributes.parsed("id", "ce_id")?,
-        subject: Subject::parse(name, attributes.required("subject", "ce_subject")?),
-        at: attributes.parsed::<Micros>("time", "ce_time")?,
-        sequence: attributes.parsed("sequence", "ce_sequence")?,
-        recorded_at: attributes.parsed::<Micros>("recordedtime", "ce_recordedtime")?,
-        claimed_at: attributes.optional("claimedtime", "ce_claimedtime")?,
+        id: attributes.parsed(Ours::Id, "ce_id")?,
+        subject: Subject::parse(name, attributes.required(Ours::Subject, "ce_subject")?),
+        at: attributes.parsed::<Micros>(Ours::Time, "ce_time")?,
+        sequence: attributes.parsed(Ours::Sequence, "ce_sequence")?,
+        recorded_at: attributes.parsed::<Micros>(Ours::RecordedTime, "ce_recordedtime")?,
+        claimed_at: attributes.optional(Ours::ClaimedTime, "ce_claimedtime")?,
         receipt_timed: attributes
-            .optional("receipttimed", "ce_receipttimed")?
+            .optional(Ours::ReceiptTimed, "ce_receipttimed")?
             .unwrap_or(false),
         organization: attributes
-            .optional("organization", "ce_organization")?
+            .optional(Ours::Organization, "ce_organization")?
             .unwrap_or(OrganizationId(uuid::Uuid::nil())),
-        integration: attributes.optional::<IntegrationId>("integration", "ce_integration")?,
-        origin: attributes.parsed::<Origin>("origin", "ce_origin")?,
-        credential: attributes.optional("credential", "ce_credential")?,
+        integration: attributes.optional::<IntegrationId>(Ours::Integration, "ce_integration")?,
+        origin: attributes.parsed::<Origin>(Ours::Origin, "ce_origin")?,
+        credential: attributes.optional(Ours::Credential, "ce_credential")?,
         replayable: attributes
-            .optional("replayable", "ce_replayable")?
+            .optional(Ours::Replayable, "ce_replayable")?
             .unwrap_or(false),
-        traceparent: attributes.take("traceparent").map(str::to_owned),
-        source: attributes.required("source", "ce_source")?.to_owned(),
+        traceparent: attributes.take(Ours::TraceParent).map(str::to_owned),
+        source: attributes.required(Ours::Source, "ce_source")?.to_owned(),
         extensions: attributes.extensions,
         body,
     };
@@ -201,21 +224,16 @@ fn is_version(text: &str) -> bool {
     text.starts_with(|c: char| matches!(c, '1'..='9')) && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Which of ours an attribute is. Comparing lengths rules out nearly all of them, which is faster than searching.
-fn number_of(name: &str) -> Option<usize> {
-    OURS.iter().position(|ours| *ours == name)
-}
-
-/// Attributes not yet read. Those of ours are borrowed: a record has eighteen, and a rebuild reads millions of records.
+/// Attributes not yet read. Those of ours are borrowed.
 struct Attributes<'a> {
-    ours: [Option<&'a str>; OURS.len()],
+    ours: [Option<&'a str>; N_OURS],
     extensions: BTreeMap<String, String>,
 }
 
 impl<'a> Attributes<'a> {
     fn read(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Result<Self, WireError> {
         let mut attributes = Self {
-            ours: [None; OURS.len()],
+            ours: [None; N_OURS],
             extensions: BTreeMap::new(),
         };
         for (name, value) in headers {
@@ -228,7 +246,7 @@ impl<'a> Attributes<'a> {
             let Some(name) = name.strip_prefix("ce_") else {
                 continue;
             };
-            let ours = number_of(name);
+            let ours = Ours::of(name);
             if ours.is_none() && !attribute::is_name(name) {
                 continue;
             }
@@ -236,7 +254,7 @@ impl<'a> Attributes<'a> {
                 name: "ce_*",
                 reason: format!("{name} is not UTF-8: {error}"),
             })?;
-            match ours.and_then(|ours| attributes.ours.get_mut(ours)) {
+            match ours.and_then(|ours| attributes.ours.get_mut(ours as usize)) {
                 Some(held) => *held = Some(text),
                 None => drop(attributes.extensions.insert(name.to_owned(), text.to_owned())),
             }
@@ -244,29 +262,29 @@ impl<'a> Attributes<'a> {
         Ok(attributes)
     }
 
-    fn take(&mut self, name: &str) -> Option<&'a str> {
-        self.ours.get_mut(number_of(name)?)?.take()
+    fn take(&mut self, ours: Ours) -> Option<&'a str> {
+        self.ours.get_mut(ours as usize)?.take()
     }
 
-    fn required(&mut self, name: &str, header: &'static str) -> Result<&'a str, WireError> {
-        self.take(name).ok_or(WireError::Missing(header))
+    fn required(&mut self, ours: Ours, header: &'static str) -> Result<&'a str, WireError> {
+        self.take(ours).ok_or(WireError::Missing(header))
     }
 
     fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
         &mut self,
-        name: &str,
+        ours: Ours,
         header: &'static str,
     ) -> Result<T, WireError> {
-        let text = self.required(name, header)?;
+        let text = self.required(ours, header)?;
         parse(text, header)
     }
 
     fn optional<T: std::str::FromStr<Err: std::fmt::Display>>(
         &mut self,
-        name: &str,
+        ours: Ours,
         header: &'static str,
     ) -> Result<Option<T>, WireError> {
-        let text = self.take(name);
+        let text = self.take(ours);
         text.map(|text| parse(text, header)).transpose()
     }
 }

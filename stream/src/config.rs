@@ -128,10 +128,12 @@ impl LogConfig {
     pub(crate) fn scanning(&self, fetched_bytes: usize, n_ranges: usize) -> ClientConfig {
         const LEAST: usize = 16 * 1024;
         const MOST: usize = 8 * 1024 * 1024;
+        // What is fetched is compressed, and what waits is counted without headers: both take some four times as much.
+        const TAKEN: usize = 4;
         let mut config = self.client("scan");
         // Half waits to be taken, half is on its way.
-        let share = (fetched_bytes / 2 / n_ranges.max(1)).clamp(LEAST, MOST);
-        let response = (fetched_bytes / 2).clamp(1024 * 1024, 4 * MOST);
+        let share = (fetched_bytes / 2 / n_ranges.max(1) / TAKEN).clamp(LEAST, MOST);
+        let response = (fetched_bytes / 2 / TAKEN).clamp(1024 * 1024, 4 * MOST);
         for (name, value) in [
             // Kafka wants a group's name even of those who do not join it.
             ("group.id", format!("{}.scan", self.prefix)),

@@ -93,13 +93,12 @@ fn main() {
             table("the fold of edits and conflicts", "events", &lines);
         }
         if is_chosen("rebuild") {
-            let lines = rebuild::measure(&stack, fleet).await;
+            let (lines, most_memory) = rebuild::measure(&stack, fleet).await;
             let title = format!(
-                "a rebuild of {} events of {} devices within {} MiB; this process took {} at most",
+                "a rebuild of {} events of {} devices within {} MiB, of which it took {most_memory} at most",
                 fleet.events,
                 fleet.devices,
                 fleet.memory / 1024 / 1024,
-                rebuild::most_memory()
             );
             table(&title, "events", &lines);
         }

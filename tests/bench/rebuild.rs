@@ -1,14 +1,10 @@
-//! Loading a generation from the log, beside a bare read of the same log and a bare COPY of the history rows it writes.
+//! The command `rebuild`, beside a bare read of the same log and a bare COPY of the history rows it writes.
 
 use std::{
     fmt::Write as _,
     time::{Duration, Instant},
 };
 
-use projector::{
-    generations,
-    rebuild::{Phase, Plan, Progress, load},
-};
 use rdkafka::{
     ClientConfig,
     message::{Header, OwnedHeaders},
@@ -31,7 +27,7 @@ pub(crate) struct Fleet {
     /// Events in the log: each device is observed once, and then they send readings in turn.
     pub(crate) events: u32,
     pub(crate) devices: u32,
-    /// Bytes that folded rows may take.
+    /// Bytes that a rebuild may take.
     pub(crate) memory: usize,
 }
 
@@ -102,49 +98,51 @@ fn reading(number: u32) -> Body {
     })
 }
 
-/// The most memory that this process has taken, in MiB, as Linux tells it.
-pub(crate) fn most_memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-    kib.map_or_else(|| "unknown".to_owned(), |kib| format!("{} MiB", kib / 1024))
-}
-
-pub(crate) async fn measure(stack: &Stack, fleet: Fleet) -> Vec<Line> {
+/// Lines of a table, and the most memory in MiB that a rebuild took.
+pub(crate) async fn measure(stack: &Stack, fleet: Fleet) -> (Vec<Line>, u64) {
     let log = LogConfig {
         prefix: format!("{}-rebuild", stack.log.prefix),
         ..stack.log.clone()
     };
     let identity = stream::topics::create(&log, PARTITIONS).await.expect("a log");
     append(&log, &identity, fleet);
-    let lines = measure_log(stack, &log, &identity, fleet).await;
+    let measured = measure_log(stack, &log, &identity, fleet).await;
     stream::topics::delete(&log).await.expect("deleted");
-    lines
+    measured
 }
 
-async fn measure_log(stack: &Stack, log: &LogConfig, identity: &LogIdentity, fleet: Fleet) -> Vec<Line> {
+async fn measure_log(
+    stack: &Stack,
+    log: &LogConfig,
+    identity: &LogIdentity,
+    fleet: Fleet,
+) -> (Vec<Line>, u64) {
     let mut lines = [
         "bare COPY of the history rows",
         "bare read of the same log",
-        "loaded, indexed and derived",
+        "a rebuild up to its proof",
         "  of which folded and copied",
         "  of which indexed",
         "  of which derived",
+        "its proof, beside a generation that is empty",
     ]
     .map(|name| Line {
         name: name.to_owned(),
         per_second: Vec::new(),
     });
+    let mut most_memory = 0;
     // What takes minutes is measured once.
     let rounds = if fleet.events > 2_000_000 { 1 } else { ROUNDS };
     for _ in 0..rounds {
         let mut measured = vec![bare_copy(stack, fleet).await, bare_read(log, identity).await];
-        measured.extend(rebuild(stack, log, identity, fleet.memory).await);
+        let took = rebuild(stack, log, fleet.memory).await;
+        measured.extend(took.phases);
+        most_memory = most_memory.max(took.most_memory);
         for (line, took) in lines.iter_mut().zip(measured) {
             line.per_second.push(f64::from(fleet.events) / took.as_secs_f64());
         }
     }
-    lines.into()
+    (lines.into(), most_memory / 1024 / 1024)
 }
 
 /// Appends everything as fast as the broker takes it.
@@ -254,34 +252,36 @@ async fn bare_copy(stack: &Stack, fleet: Fleet) -> Duration {
     took
 }
 
-/// Loads everything; how long that took, and its phases.
-async fn rebuild(stack: &Stack, log: &LogConfig, identity: &LogIdentity, memory: usize) -> [Duration; 4] {
-    let pool = stack.pool_as("projector");
-    let generation = generations::begin_building(&pool).await.expect("a generation");
-    let (from, to) = positions(log, identity).await;
-    let plan = Plan {
-        log: log.clone(),
-        identity: identity.clone(),
-        pool,
-        generation,
-        from,
-        to,
-        memory,
-        workers: 2,
-        stop: service::CancellationToken::new(),
+/// What one rebuild took.
+struct Took {
+    /// Up to its proof, and of that loading, indexing, deriving; then proving.
+    phases: [Duration; 5],
+    /// Bytes of memory at the most.
+    most_memory: u64,
+}
+
+/// Folds everything again, by the command itself, into a generation that is thrown away.
+async fn rebuild(stack: &Stack, log: &LogConfig, memory: usize) -> Took {
+    let (memory, prefix) = (format!("{memory}B"), [("FLEETLOG_TOPIC_PREFIX", &*log.prefix)]);
+    let args = ["rebuild", "--no-promote", "--memory", &memory, "--json"];
+    let report = stack.fleetlog_json_with(&args, &prefix).await;
+    let phase = |name: &str| {
+        let phases = report["phases"].as_array().into_iter().flatten();
+        let took = phases.filter(|phase| phase[0] == name);
+        Duration::from_secs_f64(took.filter_map(|phase| phase[1].as_f64()).sum())
     };
-    let progress = Progress::default();
-    let begun = Instant::now();
-    load(&plan, &progress).await.expect("loaded");
-    let all = begun.elapsed();
-    let took = progress.took();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
-        "DROP SCHEMA {0} CASCADE; DELETE FROM projection_meta.generations WHERE generation = '{0}'",
-        plan.generation
-    )))
-    .execute(&stack.admin)
-    .await
-    .expect("dropped");
-    let phase = |phase: Phase| took.get(&phase).copied().unwrap_or_default();
-    [all, phase(Phase::Load), phase(Phase::Index), phase(Phase::Derive)]
+    let generation = report["generation"].as_str().unwrap_or_default();
+    let args = ["generations", "drop", generation, "--json"];
+    stack.fleetlog_json_with(&args, &prefix).await;
+    let before = ["plan", "load", "index", "derive", "catch-up"].map(phase);
+    Took {
+        phases: [
+            before.iter().sum(),
+            phase("load"),
+            phase("index"),
+            phase("derive"),
+            phase("prove"),
+        ],
+        most_memory: report["most_memory"].as_u64().unwrap_or_default(),
+    }
 }

@@ -22,6 +22,7 @@ mod ownership;
 mod poison;
 mod rebuild;
 mod rebuild_load;
+mod rebuild_memory;
 mod refusals;
 mod registry;
 mod retention;

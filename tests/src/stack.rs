@@ -224,6 +224,22 @@ impl Stack {
         serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error} in {output:?}"))
     }
 
+    /// The same with some variables of its own.
+    pub async fn fleetlog_json_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Value {
+        let output = tokio::process::Command::new(process::binary())
+            .args(args)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .expect("the binary runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "fleetlog {}: {errors}", args.join(" "));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+    }
+
     /// Starts a role with the whole environment of this stack.
     pub async fn role(&self, args: &[&str]) -> Role {
         self.role_with(args, &[]).await

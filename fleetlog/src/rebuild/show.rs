@@ -1,5 +1,6 @@
 //! The report of a rebuild, as people read it.
 
+use indicatif::HumanBytes;
 use projector::rebuild::{Audit, Of, Outcome, Proof, Report, RowDifference, TableProof};
 use serde_json::Value;
 
@@ -23,8 +24,11 @@ pub(super) fn report(report: &Report) -> Result<(), Failure> {
         .map(|(phase, took)| format!("{phase} {}", seconds(*took)))
         .collect();
     let total: f64 = report.phases.iter().map(|(_, took)| took).sum();
+    let memory = report.most_memory.map_or_else(String::new, |most| {
+        format!(", within {} of memory", HumanBytes(most as u64))
+    });
     output::line(format!(
-        "{} events in {} ({})\n",
+        "{} events in {} ({}){memory}\n",
         report.events,
         seconds(total),
         phases.join(", ")

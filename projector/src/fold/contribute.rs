@@ -114,7 +114,7 @@ impl Truth {
         let mut said = said(event, device, body.device_name.as_deref());
         for (reading, index) in body.readings.iter().zip(0..) {
             let bytes = reading.data_base64.as_ref().map(|bytes| bytes.0.clone());
-            let data = reading.data.as_ref().map(Data::sent);
+            let data = reading.data.as_ref().map(|raw| Data::sent(raw, &mut self.shapes));
             let row = ReadingRow::new(said.clone(), Arc::clone(&path), content_type.clone(), data, bytes);
             let key = element_key(event, uuid, reading.at, index);
             self.join_reading(device, key, row);
@@ -175,11 +175,11 @@ pub(crate) struct Data {
 
 impl Data {
     /// As it was sent, brought within bounds.
-    fn sent(raw: &RawJson) -> Self {
-        match plain::shape(raw.get()) {
-            Some(shape) => Self {
+    fn sent(raw: &RawJson, shapes: &mut shape::Shapes) -> Self {
+        match plain::leaves(raw.get()) {
+            Some(leaves) => Self {
                 text: raw.get().to_owned(),
-                shape,
+                shape: shapes.of(leaves),
             },
             None => Self::stored(&stored::value(raw)),
         }

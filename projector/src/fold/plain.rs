@@ -3,8 +3,6 @@
 //! Nearly all that devices send is of this kind, and parsing it into values and writing it again is most of what folding
 //! it would cost. Whatever is not certainly plain takes that longer way, and ends the same.
 
-use uuid::Uuid;
-
 use super::shape;
 
 /// Longer texts are taken apart: a string in them might be too long.
@@ -16,19 +14,19 @@ const MAX_DIGITS: usize = 64;
 /// Objects of more keys are taken apart: each key is compared with all before it.
 const MAX_KEYS: usize = 32;
 
-/// The shape of a JSON text that is stored as it stands; `None` if it has to be taken apart.
-pub(super) fn shape(text: &str) -> Option<Uuid> {
+/// The leaves of a JSON text that is stored as it stands; `None` if it has to be taken apart.
+pub(super) fn leaves(text: &str) -> Option<shape::Leaves> {
     if text.len() > MAX_BYTES {
         return None;
     }
     let mut pass = Pass {
         rest: text,
         pointer: String::with_capacity(64),
-        leaves: shape::Leaves::default(),
+        leaves: shape::Leaves::with_capacity(256),
         keys: Vec::with_capacity(16),
     };
     pass.value(0)?;
-    Some(pass.leaves.shape())
+    Some(pass.leaves)
 }
 
 /// One pass over a text that is known to be JSON.
@@ -180,8 +178,14 @@ mod tests {
     use rstest::rstest;
     use schema::RawJson;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::fold::stored;
+
+    fn shape(text: &str) -> Option<Uuid> {
+        leaves(text).map(|leaves| leaves.shape())
+    }
 
     /// The longer way.
     fn taken_apart(text: &str) -> (serde_json::Value, Uuid) {

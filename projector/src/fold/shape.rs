@@ -2,8 +2,13 @@
 //!
 //! Latest readings are kept per shape, so that `{temp}` does not hide the `{battery}` before it.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use uuid::{Uuid, uuid};
+
+/// Leaves of more bytes are not remembered.
+const LONGEST_REMEMBERED: usize = 1_024;
 
 /// Names of shapes live here.
 const NAMESPACE: Uuid = uuid!("0c1f7f8e-5b1c-5c39-9d0e-3a4b7f1f2c55");
@@ -21,34 +26,60 @@ pub(super) fn of(value: &Value) -> Uuid {
     leaves.shape()
 }
 
-/// Leaf pointers, one after the other in one text.
+/// Leaf pointers in one text, each with a NUL behind it: stored texts hold none.
 #[derive(Default)]
-pub(super) struct Leaves {
-    text: String,
-    /// Where each ends.
-    ends: Vec<usize>,
-}
+pub(super) struct Leaves(String);
 
 impl Leaves {
+    pub(super) fn with_capacity(n_bytes: usize) -> Self {
+        Self(String::with_capacity(n_bytes))
+    }
+
     pub(super) fn add(&mut self, pointer: &str) {
-        self.text.push_str(pointer);
-        self.ends.push(self.text.len());
+        self.0.push_str(pointer);
+        self.0.push('\0');
     }
 
     pub(super) fn shape(&self) -> Uuid {
-        let mut start = 0;
-        let pointers = self.ends.iter().map(|&end| {
-            let pointer = self.text.get(start..end).unwrap_or_default();
-            start = end;
-            pointer
-        });
-        let mut pointers: Vec<_> = pointers.collect();
+        let mut pointers: Vec<_> = self.0.split_terminator('\0').collect();
         pointers.sort_unstable();
         pointers.dedup();
-        // Stored texts hold no NUL, so no two sets of pointers read the same.
         Uuid::new_v5(&NAMESPACE, pointers.join("\0").as_bytes())
     }
 }
+
+/// Shapes that were named before, by their leaves in the order they were sent: few of all that a fleet sends are new.
+///
+/// What it remembers makes no difference, so any two are equal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shapes(HashMap<String, Uuid>);
+
+impl Shapes {
+    /// So many are remembered.
+    const MOST: usize = 256;
+
+    pub(super) fn of(&mut self, leaves: Leaves) -> Uuid {
+        if let Some(shape) = self.0.get(&leaves.0) {
+            return *shape;
+        }
+        let shape = leaves.shape();
+        if self.0.len() == Self::MOST {
+            self.0.clear();
+        }
+        if leaves.0.len() <= LONGEST_REMEMBERED {
+            self.0.insert(leaves.0, shape);
+        }
+        shape
+    }
+}
+
+impl PartialEq for Shapes {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Shapes {}
 
 fn collect(value: &Value, pointer: &mut String, leaves: &mut Leaves) {
     let end = pointer.len();

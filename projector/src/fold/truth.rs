@@ -17,6 +17,7 @@ use super::{
         FieldRow, FirmwareKey, FirmwareRow, HistoryKey, LastReport, LatestKey, LatestRow, ListeningRow,
         LocalFact, LogRow, ProviderDeviceRow, ReadingRow, RegistryFact, ReportedBy, Said,
     },
+    shape::Shapes,
 };
 
 /// The rows that some events make. Joined with those of other events they are the rows of all of them.
@@ -52,6 +53,8 @@ pub struct Truth {
     pub receipt_timed: BTreeMap<(DeviceKey, EventId), (OrganizationId, Micros)>,
     /// When integrations were last heard, by Kafka partition.
     pub listening: BTreeMap<(IntegrationId, i32), ListeningRow>,
+    /// No table: shapes that were named before.
+    pub(crate) shapes: Shapes,
 }
 
 /// Joins a row into a table.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
 
-use super::{Phase, Plan, Progress, RebuildError};
+use super::{Phase, Plan, Progress, RebuildError, together};
 use crate::{
     fold::MAX_SHAPES,
     generations::{KEYS, POLICIES},
@@ -33,7 +33,7 @@ struct Job {
     n_bytes: i64,
 }
 
-/// Makes the keys, indexes and policies of a generation whose rows are there.
+/// Makes the keys and indexes of a generation whose rows are there.
 pub(super) async fn index(plan: &Plan, progress: &Progress) -> Result<(), RebuildError> {
     let statements = statement::read(KEYS).map_err(|text| {
         sqlx::Error::Configuration(format!("keys.sql has a statement of an unknown form: {text}").into())
@@ -47,11 +47,18 @@ pub(super) async fn index(plan: &Plan, progress: &Progress) -> Result<(), Rebuil
         progress.add(1);
     }
     keys::drop_old_shapes(&mut connection, MAX_SHAPES).await?;
-    again::key_of_receipt_timed(plan, &mut connection).await?;
+    again::key_of_receipt_timed(plan, &mut connection).await
+}
+
+/// Whether the policies of a generation are there, which are made when all its rows are.
+pub(super) async fn is_guarded(connection: &mut PgConnection) -> Result<bool, RebuildError> {
+    Ok(keys::has_policies(connection).await?)
+}
+
+/// Makes the policies of a generation whose rows are all there: from then on nothing can be copied into it.
+pub(super) async fn guard(connection: &mut PgConnection) -> Result<(), RebuildError> {
     let mut transaction = connection.begin().await?;
-    if !keys::has_policies(&mut transaction).await? {
-        keys::define(&mut transaction, POLICIES).await?;
-    }
+    keys::define(&mut transaction, POLICIES).await?;
     Ok(transaction.commit().await?)
 }
 
@@ -91,16 +98,7 @@ async fn run(plan: &Plan, progress: &Progress, jobs: Vec<Job>) -> Result<(), Reb
             Ok::<_, RebuildError>(())
         });
     }
-    while let Some(ended) = tasks.join_next().await {
-        match ended {
-            Ok(done) => done?,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => return Err(RebuildError::Stopped),
-            },
-        }
-    }
-    Ok(())
+    together::all_of(tasks).await
 }
 
 /// Makes a primary key, and one row of each key.

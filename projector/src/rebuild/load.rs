@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 pub(super) use source::{Source, Take};
 
-use super::{Phase, Plan, Progress, RebuildError, derive, index};
+use super::{Phase, Plan, Progress, RebuildError, derive, index, together};
 use crate::sql::{dead_letters, loading, offsets, session};
 
 /// What was loaded.
@@ -56,7 +56,10 @@ async fn load_all(plan: &Plan, progress: &Progress) -> Result<Loaded, RebuildErr
     if !is_done {
         load_partitions(plan, progress, &mut connection).await?;
         index::index(plan, progress).await?;
-        derive::derive(plan, progress).await?;
+        if !index::is_guarded(&mut connection).await? {
+            derive::derive(plan, progress).await?;
+            index::guard(&mut connection).await?;
+        }
         dead_letters::take_over(&mut connection, &plan.generation, &plan.identity, &plan.from).await?;
         let folded: Vec<Position> = plan.to.iter().copied().filter(source::is_folded).collect();
         loading::write_positions(&mut connection, &plan.generation, &plan.identity, &folded).await?;
@@ -112,13 +115,8 @@ async fn load_partitions(
         {
             tasks.spawn(partition::load(plan.clone(), progress.clone(), source));
         }
-        match tasks.join_next().await {
-            None => return Ok(()),
-            Some(Ok(loaded)) => loaded?,
-            Some(Err(ended)) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => return Err(RebuildError::Stopped),
-            },
+        if together::next_of(&mut tasks).await?.is_none() {
+            return Ok(());
         }
     }
 }

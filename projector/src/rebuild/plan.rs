@@ -19,7 +19,7 @@ pub struct Plan {
     pub from: Vec<Position>,
     /// The position after the last of each partition that is read.
     pub to: Vec<Position>,
-    /// Bytes that folded rows may take while they wait to be written.
+    /// Bytes that the whole process may take.
     pub memory: usize,
     /// Partitions that are folded at the same time; they share the memory.
     pub workers: usize,

@@ -21,6 +21,8 @@ pub struct Report {
     pub events: u64,
     /// Seconds of each phase, in their order.
     pub phases: Vec<(&'static str, f64)>,
+    /// Bytes that the process took in memory at the most, where the system says so.
+    pub most_memory: Option<usize>,
     /// How it compares with the live generation.
     pub proof: Proof,
     /// How it was promoted, if it was.

@@ -1,7 +1,11 @@
 //! What identity is derived from, read back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+};
 
+use futures_util::StreamExt as _;
 use schema::{DeviceId, EventId, ExternalId, IntegrationId, KnownBy, OrganizationId, ProviderDevice, Serial};
 use sqlx::{FromRow, PgConnection, error::BoxDynError};
 use uuid::Uuid;
@@ -31,22 +35,14 @@ pub(crate) struct Held {
     pub(crate) link: Option<Link>,
 }
 
-/// SQL: a [`Row`] of each provider device `p` of a source, narrowed down by the rest.
-macro_rules! held_of {
-    ($source:literal, $rest:literal) => {
-        concat!(
-            "SELECT p.id, p.organization, p.integration, p.known_by, p.external_id,
-                    p.name, p.name_at, p.name_sequence, p.name_id,
-                    p.first_name, p.first_name_recorded_at, p.first_name_id, p.bound_device,
-                    p.gone_at, p.gone_sequence, p.gone_id, p.seen_at, p.seen_sequence, p.seen_id,
-                    a.last_report_by, a.last_report_at, a.last_report_sequence, a.last_report_id,
-                    l.device, l.via
-               FROM ",
-            $source,
-            " LEFT JOIN activity a ON a.provider_device = p.id
-              LEFT JOIN links l ON l.provider_device = p.id ",
-            $rest
-        )
+/// SQL: what a [`Row`] has of a provider device `p` and its activity `a`.
+macro_rules! columns {
+    () => {
+        "p.id, p.organization, p.integration, p.known_by, p.external_id,
+         p.name, p.name_at, p.name_sequence, p.name_id,
+         p.first_name, p.first_name_recorded_at, p.first_name_id, p.bound_device,
+         p.gone_at, p.gone_sequence, p.gone_id, p.seen_at, p.seen_sequence, p.seen_id,
+         a.last_report_by, a.last_report_at, a.last_report_sequence, a.last_report_id"
     };
 }
 
@@ -61,8 +57,11 @@ pub(crate) async fn read(
     let of_integration = wanted.of_integration.iter();
     let organizations = pairs(&mut of_organization.map(|(of, name)| (of.0, name.to_string())));
     let integrations = pairs(&mut of_integration.map(|(of, name)| (of.0, name.to_string())));
-    let rows: Vec<Row> = sqlx::query_as(held_of!(
-        "(
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        ", l.device, l.via
+           FROM (
                 SELECT unnest($1::uuid[]) AS id
                  UNION
                 SELECT q.id FROM unnest($2::uuid[], $3::text[]) AS named (organization, name)
@@ -72,8 +71,10 @@ pub(crate) async fn read(
                   JOIN provider_devices q USING (integration, name)
                  UNION
                 SELECT linked.provider_device FROM links linked WHERE linked.device = ANY ($6::uuid[])
-                ) AS wanted JOIN provider_devices p ON p.id = wanted.id",
-        ""
+                ) AS wanted
+           JOIN provider_devices p ON p.id = wanted.id
+           LEFT JOIN activity a ON a.provider_device = p.id
+           LEFT JOIN links l ON l.provider_device = p.id"
     ))
     .bind(wanted.keys.iter().copied().collect::<Vec<_>>())
     .bind(organizations.0)
@@ -86,21 +87,55 @@ pub(crate) async fn read(
     all_held(rows)
 }
 
-/// Reads provider devices by id, with their links, beginning after one.
-pub(crate) async fn read_after(
-    connection: &mut PgConnection,
-    last: DeviceKey,
-    most: i64,
-) -> sqlx::Result<BTreeMap<DeviceKey, Held>> {
-    let rows: Vec<Row> = sqlx::query_as(held_of!(
-        "provider_devices p",
-        "WHERE p.id > $1 ORDER BY p.id LIMIT $2"
+/// Provider devices as they come, for as long as somebody takes them.
+type Stream<'c> = Pin<Box<dyn futures_util::Stream<Item = sqlx::Result<(DeviceKey, Held)>> + Send + 'c>>;
+
+/// Reads all provider devices with ids from one to another, in no order, as if they were not linked.
+pub(crate) fn all_between(connection: &mut PgConnection, first: DeviceKey, last: DeviceKey) -> Stream<'_> {
+    // A range on both sides lets each be read once and hashed.
+    let rows = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        ", NULL::uuid AS device, NULL::text AS via
+           FROM provider_devices p
+           LEFT JOIN activity a ON a.provider_device = p.id AND a.provider_device BETWEEN $1 AND $2
+          WHERE p.id BETWEEN $1 AND $2"
     ))
+    .bind(first)
     .bind(last)
-    .bind(most)
-    .fetch_all(connection)
-    .await?;
-    all_held(rows)
+    .fetch(connection);
+    stream(rows)
+}
+
+/// Reads all provider devices that are linked to devices with ids from one to another, device by device.
+pub(crate) fn all_linked_between(
+    connection: &mut PgConnection,
+    first: DeviceId,
+    last: DeviceId,
+) -> Stream<'_> {
+    let rows = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        ", l.device, l.via
+           FROM links l
+           JOIN provider_devices p ON p.id = l.provider_device
+           LEFT JOIN activity a ON a.provider_device = l.provider_device
+          WHERE l.device BETWEEN $1 AND $2
+          ORDER BY l.device"
+    ))
+    .bind(first.0)
+    .bind(last.0)
+    .fetch(connection);
+    stream(rows)
+}
+
+fn stream<'c>(rows: impl futures_util::Stream<Item = sqlx::Result<Row>> + Send + 'c) -> Stream<'c> {
+    Box::pin(rows.map(|row| {
+        let row = row?;
+        let key = row.id;
+        let held = row.held().map_err(sqlx::Error::Decode)?;
+        Ok((key, held))
+    }))
 }
 
 fn all_held(rows: Vec<Row>) -> sqlx::Result<BTreeMap<DeviceKey, Held>> {

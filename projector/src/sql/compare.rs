@@ -329,7 +329,22 @@ pub(crate) async fn differing(connection: &mut PgConnection, table: &Common) -> 
     })
 }
 
-/// The first rows that differ, by key: as they are live and new.
+/// A value whose JSON is longer is shown by its beginning, its length and a hash, whatever it holds: a row may have many
+/// megabytes. No key is as long.
+const LONGEST_SHOWN: usize = 4_000;
+
+/// SQL: one side of a joined row as JSON, null if that side has none.
+fn shown(side: &str) -> String {
+    format!(
+        "CASE WHEN {side}.\"row text\" IS NOT NULL THEN (
+              SELECT jsonb_object_agg(key, CASE WHEN length(text) <= {LONGEST_SHOWN} THEN value ELSE to_jsonb(
+                         left(text, {LONGEST_SHOWN}) || '… of ' || length(text) || ' characters, MD5 ' || md5(text)) END)
+                FROM (SELECT key, value, value::text AS text FROM jsonb_each(to_jsonb({side}) - 'row text')) AS fields
+          )::text END"
+    )
+}
+
+/// The first rows that differ, by key: as they are live and new, long values [cut](LONGEST_SHOWN).
 pub(crate) async fn first_differing(
     connection: &mut PgConnection,
     table: &Common,
@@ -343,10 +358,9 @@ pub(crate) async fn first_differing(
         order.join(", ")
     };
     let statement = format!(
-        "SELECT CASE WHEN live.\"row text\" IS NOT NULL THEN (to_jsonb(live) - 'row text')::text END,
-                CASE WHEN new.\"row text\" IS NOT NULL THEN (to_jsonb(new) - 'row text')::text END
-           FROM {}
-          ORDER BY {order} LIMIT {at_most}",
+        "SELECT {}, {} FROM {} ORDER BY {order} LIMIT {at_most}",
+        shown("live"),
+        shown("new"),
         joined(table)
     );
     let rows: Vec<(Option<String>, Option<String>)> = sqlx::query_as(AssertSqlSafe(statement))

@@ -14,10 +14,13 @@ use crate::{
 /// however many they are; decoding is left to whoever has a thread for it.
 #[derive(Clone, Debug, Default)]
 pub struct RawBatch {
-    /// Keys, values, and names and values of headers, one after the other.
+    /// Keys, values, and values of headers, one after the other.
     bytes: Vec<u8>,
     records: Vec<Entry>,
-    headers: Vec<(Span, Option<Span>)>,
+    /// Names of headers, each once: records of one log have the same.
+    names: Vec<String>,
+    /// Headers, by the number of their name.
+    headers: Vec<(u32, Option<Span>)>,
     /// Where each partition that this batch concerns goes on after it.
     after: Vec<Position>,
 }
@@ -34,10 +37,13 @@ struct Entry {
     headers: (u32, u32),
 }
 
-/// A part of the bytes: where it begins, and where it is over. There is one for every name and value of a header, so
-/// they are small.
+/// A part of the bytes: where it begins, and where it is over. There is one for every value of a header, so they are
+/// small.
 #[derive(Clone, Copy, Debug)]
 struct Span(u32, u32);
+
+/// So many names are looked through; whoever writes more different ones pays with memory, not with time.
+const SHARED_NAMES: usize = 64;
 
 /// One record of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +74,7 @@ impl RawBatch {
     pub fn n_bytes(&self) -> usize {
         self.bytes.len()
             + self.records.len() * size_of::<Entry>()
-            + self.headers.len() * size_of::<(Span, Option<Span>)>()
+            + self.headers.len() * size_of::<(u32, Option<Span>)>()
     }
 
     /// The records.
@@ -96,8 +102,10 @@ impl RawBatch {
         let first_header = place(self.headers.len());
         let key = message.key().map(|key| self.keep(key));
         let value = message.payload().map(|value| self.keep(value));
+        let mut last = None;
         for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
-            let name = self.keep(header.key.as_bytes());
+            let name = self.name(header.key, last);
+            last = Some(name);
             let value = header.value.map(|value| self.keep(value));
             self.headers.push((name, value));
         }
@@ -121,6 +129,20 @@ impl RawBatch {
             Some(held) => *held = next,
             None => self.after.push(next),
         }
+    }
+
+    /// The number of a header's name. It most likely is the one after the name before it, as in the record before.
+    fn name(&mut self, name: &str, last: Option<u32>) -> u32 {
+        let likely = last.map_or(0, |last| last + 1);
+        if self.names.get(likely as usize).is_some_and(|held| held == name) {
+            return likely;
+        }
+        let mut known = self.names.iter().take(SHARED_NAMES);
+        let number = known.position(|held| held == name).unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        });
+        place(number)
     }
 
     fn keep(&mut self, part: &[u8]) -> Span {
@@ -160,14 +182,15 @@ impl<'a> Raw<'a> {
         self.entry.value.map(|value| self.batch.part(value))
     }
 
-    /// Names and values of its headers. A name that is no text is empty.
+    /// Names and values of its headers.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone + use<'a> {
         let batch = self.batch;
         let (first, end) = self.entry.headers;
         let headers = batch.headers.get(first as usize..end as usize);
         let headers = headers.unwrap_or_default();
         headers.iter().map(|(name, value)| {
-            let name = std::str::from_utf8(batch.part(*name)).unwrap_or_default();
+            let name = batch.names.get(*name as usize);
+            let name = name.map(String::as_str).unwrap_or_default();
             (name, value.map(|value| batch.part(value)))
         })
     }

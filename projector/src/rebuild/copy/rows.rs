@@ -3,6 +3,7 @@
 use schema::{DeviceId, EventId, IntegrationId, KnownBy, Micros, OrganizationId, Origin, Serial};
 
 use super::Row;
+use crate::fold::identity::{Device, Link};
 use crate::fold::rows::{
     ActivityRow, AnswerKey, AnswerRow, ConnectionKey, ConnectionRow, DeviceKey, EditKey, EditRow, FieldRow,
     FirmwareKey, FirmwareRow, HistoryKey, LatestKey, LatestRow, ListeningRow, LocalFact, LogRow, Payload,
@@ -256,4 +257,20 @@ pub(in crate::rebuild) fn listening(
     row.integer("partition", *partition);
     row.opt("last_push_at", listening.last_push_at, Row::at);
     row.opt("last_scan_at", listening.last_scan_at, Row::at);
+}
+
+pub(in crate::rebuild) fn link(row: &mut Row<'_>, key: DeviceKey, organization: OrganizationId, link: Link) {
+    row.uuid("provider_device", key);
+    row.uuid("organization", organization.0);
+    row.uuid("device", link.device.0);
+    row.text("via", link.via.into());
+}
+
+pub(in crate::rebuild) fn device(row: &mut Row<'_>, id: DeviceId, device: &Device) {
+    row.uuid("id", id.0);
+    row.uuid("organization", device.organization.0);
+    row.text("serial", &device.serial);
+    row.opt("name", device.name.as_deref(), Row::text);
+    row.opt("registered_at", device.registered_at, Row::at);
+    row.opt("retired_at", device.retired_at, Row::at);
 }

@@ -21,6 +21,7 @@ use crate::{
     rebuild::{
         Progress, RebuildError,
         copy::{self, Gone, Into, Sheets},
+        memory::Share,
     },
 };
 
@@ -29,8 +30,8 @@ pub(super) struct Folding {
     log: LogIdentity,
     truth: Truth,
     sheets: Sheets,
-    /// Bytes that rows may take before they leave.
-    share: usize,
+    /// What may be taken before rows leave.
+    share: Share,
     /// What the texts of rows that stay take at most.
     texts: usize,
     /// What those of rows take at most that leave with the batch.
@@ -77,7 +78,7 @@ pub(super) struct Folded {
 impl Folding {
     pub(super) fn new(
         log: &LogIdentity,
-        share: usize,
+        share: Share,
         sheets: Sheets,
         aside: Aside,
         progress: &Progress,
@@ -140,12 +141,17 @@ impl Folding {
         self.let_facts_leave()?;
         self.texts = weight::texts(&self.truth);
         // Unless much is won, all rows would have to be walked again soon.
-        if self.held() > self.share / 4 * 3 {
-            self.n_spills += 1;
-            self.let_all_leave()?;
+        if self.held() > self.share.rows / 4 * 3 {
+            self.spill()?;
         }
         self.tell();
         Ok(())
+    }
+
+    /// Registers leave before their time.
+    fn spill(&mut self) -> Result<(), Gone> {
+        self.n_spills += 1;
+        self.let_all_leave()
     }
 
     /// Histories and facts leave: later events have nothing to add to them.
@@ -203,6 +209,8 @@ impl Folding {
             registry: _,
             local: _,
             edits: _,
+            // What it remembers makes no difference.
+            shapes: _,
         } = std::mem::take(&mut self.truth);
         let sheets = &mut self.sheets;
         for (key, row) in provider_devices {
@@ -284,7 +292,7 @@ impl Take for Folding {
         self.event(read.position.partition, event)?;
         self.texts += stay;
         self.leaving += leave;
-        if self.held() > self.share {
+        if self.held() > self.share.rows {
             self.relieve()?;
         }
         Ok(())
@@ -292,6 +300,9 @@ impl Take for Folding {
 
     fn batch_ends(&mut self, n_offsets: u64) -> Result<(), Ended> {
         self.let_facts_leave()?;
+        if self.share.is_crowded(self.held()) {
+            self.spill()?;
+        }
         self.progress.add(n_offsets);
         self.tell();
         Ok(())
@@ -330,7 +341,7 @@ mod tests {
         let progress = Progress::default();
         let folding = Folding::new(
             &log,
-            share,
+            Share::of_rows(share),
             Sheets::new(out, 1024 * 1024),
             Aside::default(),
             &progress,

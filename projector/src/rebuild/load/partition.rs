@@ -14,6 +14,7 @@ use crate::{
     rebuild::{
         Plan, Progress, RebuildError,
         copy::{Into, Sheet, Sheets},
+        memory::Share,
     },
     sql::{
         Verdict, dead_letters, history,
@@ -24,12 +25,6 @@ use crate::{
 
 /// Full sheets that wait while another is written.
 const SHEETS_AHEAD: usize = 1;
-
-/// How a worker's memory is shared out, in sixteenths: rows that are folded get what these leave.
-const SCAN: usize = 2;
-const SHEETS: usize = 1;
-/// Sheets on their way: one that waits and one that is written, each a quarter of what may be open.
-const SENT: usize = 1;
 
 /// Folds a partition on a thread of its own and writes its rows as they come.
 ///
@@ -139,11 +134,10 @@ fn fold(
     aside: Aside,
     out: mpsc::Sender<Sheet>,
 ) -> Result<Folded, Ended> {
-    let sixteenth = plan.memory / plan.workers.max(1) / 16;
-    let sheets = Sheets::new(out, SHEETS * sixteenth);
-    let rows = (16 - SCAN - SHEETS - SENT) * sixteenth;
-    let mut folding = Folding::new(&plan.identity, rows, sheets, aside, progress);
-    source.read(plan, SCAN * sixteenth, None, &mut folding)?;
+    let share = Share::of(plan.memory, plan.workers);
+    let sheets = Sheets::new(out, share.sheets);
+    let mut folding = Folding::new(&plan.identity, share, sheets, aside, progress);
+    source.read(plan, share.scan, None, &mut folding)?;
     folding.finish()
 }
 

@@ -18,40 +18,50 @@ const ALLOCATION: usize = 16;
 /// What a payload takes besides its texts: an allocation of its own, with two counters.
 const PAYLOAD: usize = size_of::<Payload>() + 4 * ALLOCATION;
 
-/// What rows take without the bytes of their texts.
-pub(super) fn fixed(truth: &Truth) -> usize {
-    let Truth {
-        provider_devices,
-        fields,
-        activity,
-        connections,
-        firmware,
-        latest,
-        readings,
-        logs,
-        registry,
-        local,
-        edits,
-        answers,
-        horizons,
-        receipt_timed,
-        listening,
-    } = truth;
-    each(provider_devices, 4 * ALLOCATION)
-        + each(fields, 2 * ALLOCATION)
-        + each(activity, 5 * ALLOCATION)
-        + each(connections, 3 * ALLOCATION)
-        + each(firmware, 6 * ALLOCATION)
-        + each(latest, ALLOCATION + PAYLOAD)
-        + each(readings, ALLOCATION + PAYLOAD)
-        + each(logs, 5 * ALLOCATION)
-        + each(registry, 2 * ALLOCATION)
-        + each(local, 4 * ALLOCATION)
-        + each(edits, 7 * ALLOCATION)
-        + each(answers, 2 * ALLOCATION)
-        + each(horizons, ALLOCATION)
-        + each(receipt_timed, 0)
-        + each(listening, 0)
+/// Declares [`fixed`] and [`texts`]: of each table what a row takes beside its entry, and the bytes of its texts.
+macro_rules! weights {
+    ($($table:ident: $beside:expr, $texts:expr;)*) => {
+        /// What rows take without the bytes of their texts.
+        pub(super) fn fixed(truth: &Truth) -> usize {
+            let Truth { $($table,)* shapes: _ } = truth;
+            [$(each($table, $beside)),*].into_iter().sum()
+        }
+
+        /// The bytes of the texts that rows hold.
+        pub(super) fn texts(truth: &Truth) -> usize {
+            let Truth { $($table,)* shapes: _ } = truth;
+            [$(of_all($table, $texts)),*].into_iter().sum()
+        }
+    };
+}
+
+weights! {
+    provider_devices: 4 * ALLOCATION, |_, row| provider_device(row);
+    fields: 2 * ALLOCATION, |(_, name), row| name.len() + row.value.len();
+    activity: 5 * ALLOCATION, |_, row| of_activity(row);
+    connections: 3 * ALLOCATION, |key, row| {
+        key.session.len() + optional(row.reason.as_deref()) + row.evidence.len()
+    };
+    firmware: 6 * ALLOCATION, |key, row| key.package.len() + of_firmware(row);
+    latest: ALLOCATION + PAYLOAD, |key, row| key.path.len() + payload(&row.payload);
+    // What a reading holds is shared with the latest, yet counted here too: most readings are not the latest. Its path
+    // is shared by all of its event.
+    readings: ALLOCATION + PAYLOAD, |_, row| payload(&row.payload) + said(&row.said);
+    logs: 5 * ALLOCATION, |_, row| log(row);
+    registry: 2 * ALLOCATION, |_, fact| fact.name.len() + fact.body.len();
+    local: 4 * ALLOCATION, |_, fact| {
+        let serial = optional(fact.serial.as_ref().map(Serial::as_str));
+        fact.name.len() + fact.body.len() + serial + optional(fact.author.as_deref())
+    };
+    edits: 7 * ALLOCATION, |key, row| key.field.len() + edit(row);
+    answers: 2 * ALLOCATION, |key, row| key.field.len() + optional(row.answer.as_deref());
+    horizons: ALLOCATION, |history, _| history.len();
+    receipt_timed: 0, |_, _| 0;
+    listening: 0, |_, _| 0;
+}
+
+fn of_all<K, V>(rows: &BTreeMap<K, V>, of: impl Fn(&K, &V) -> usize) -> usize {
+    rows.iter().map(|(key, row)| of(key, row)).sum()
 }
 
 /// Entries of a tree, each with so much beside it. Nodes are two thirds full at the least after random inserts.
@@ -92,64 +102,6 @@ fn exponents(value: &[u8]) -> usize {
     let next = value.iter().skip(1);
     let after = value.iter().skip(2);
     value.iter().zip(next).zip(after).map(may_be).sum()
-}
-
-/// The bytes of the texts that rows hold.
-pub(super) fn texts(truth: &Truth) -> usize {
-    let Truth {
-        provider_devices,
-        fields,
-        activity,
-        connections,
-        firmware,
-        latest,
-        readings,
-        logs,
-        registry,
-        local,
-        edits,
-        answers,
-        horizons,
-        receipt_timed: _,
-        listening: _,
-    } = truth;
-    let fields = fields.iter().map(|((_, name), row)| name.len() + row.value.len());
-    let connections = connections
-        .iter()
-        .map(|(key, row)| key.session.len() + optional(row.reason.as_deref()) + row.evidence.len());
-    let latest = latest
-        .iter()
-        .map(|(key, row)| key.path.len() + payload(&row.payload));
-    // What a reading holds is shared with the latest, yet counted here too: most readings are not the latest. Its path
-    // is shared by all of its event.
-    let readings = readings
-        .values()
-        .map(|row| payload(&row.payload) + said(&row.said));
-    let registry = registry.values().map(|fact| fact.name.len() + fact.body.len());
-    let local = local.values().map(|fact| {
-        let serial = optional(fact.serial.as_ref().map(Serial::as_str));
-        fact.name.len() + fact.body.len() + serial + optional(fact.author.as_deref())
-    });
-    let edits = edits.iter().map(|(key, row)| key.field.len() + edit(row));
-    let answers = answers
-        .iter()
-        .map(|(key, row)| key.field.len() + optional(row.answer.as_deref()));
-    provider_devices.values().map(provider_device).sum::<usize>()
-        + fields.sum::<usize>()
-        + activity.values().map(of_activity).sum::<usize>()
-        + connections.sum::<usize>()
-        + firmware
-            .iter()
-            .map(|(key, row)| key.package.len() + of_firmware(row))
-            .sum::<usize>()
-        + latest.sum::<usize>()
-        + readings.sum::<usize>()
-        + logs.values().map(log).sum::<usize>()
-        + registry.sum::<usize>()
-        + local.sum::<usize>()
-        + edits.sum::<usize>()
-        + answers.sum::<usize>()
-        + horizons.keys().map(String::len).sum::<usize>()
 }
 
 fn optional(held: Option<&str>) -> usize {
