@@ -55,8 +55,8 @@ impl Share {
             // As much again is on its way: one sheet that waits, one that is written.
             sheets: sixteenth,
             rows: 12 * sixteenth,
-            // What leaves takes room itself on its way out.
-            crowded: memory - memory / 8,
+            // What leaves takes room itself on its way out, and what was freed is given back a moment later.
+            crowded: memory - memory / 5,
         }
     }
 
