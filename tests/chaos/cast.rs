@@ -140,7 +140,10 @@ impl Cast {
             if let Some(status) = status {
                 player.child = None;
                 if player.due.is_none() {
-                    self.ended.push(format!("{:?} ended with {status}", player.actor));
+                    // A port that was free a moment ago may be the end of somebody's connection now.
+                    if !player.found_its_port_taken() {
+                        self.ended.push(format!("{:?} ended with {status}", player.actor));
+                    }
                     player.due = Some(now + SUPERVISION);
                 }
             }
@@ -298,6 +301,12 @@ impl Drop for Cast {
 }
 
 impl Player {
+    fn found_its_port_taken(&self) -> bool {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last = log.lines().next_back().unwrap_or_default();
+        last.contains("Address already in use")
+    }
+
     fn start(&mut self) {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let child = Command::new(binary())

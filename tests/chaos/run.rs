@@ -80,19 +80,18 @@ pub(crate) fn run(schedule: &Schedule, servers: Option<&Servers>, spools: bool) 
 async fn on(stack: &Arc<Stack>, schedule: &Schedule, servers: Option<&Servers>, spools: bool) -> Outcome {
     let cast = Arc::new(Mutex::new(Cast::start(stack, schedule, spools)));
     let organization = stack.organization().await;
-    let doors = locked(&cast).doors();
     let (ledger, seen) = (
         Arc::new(Mutex::new(Ledger::default())),
         Arc::new(Mutex::new(Read::default())),
     );
-    let receivers = Arc::new(receivers(stack, &doors, &organization, &ledger).await);
+    let receivers = Arc::new(receivers(stack, &cast, &organization, &ledger).await);
 
     let began = Instant::now();
     let mut everybody = JoinSet::new();
     let stop = Arc::new(AtomicBool::new(false));
     let postgres_fails = schedule.is_of_servers();
     everybody.spawn(read(
-        stack.operator.clone(),
+        [stack.operator.clone(), stack.admin.clone()],
         postgres_fails,
         stop.clone(),
         seen.clone(),
@@ -159,10 +158,11 @@ async fn on(stack: &Arc<Stack>, schedule: &Schedule, servers: Option<&Servers>, 
 /// An integration a scheme, which both doors know.
 async fn receivers(
     stack: &Stack,
-    doors: &[String; 2],
+    cast: &Mutex<Cast>,
     organization: &str,
     ledger: &Mutex<Ledger>,
 ) -> Receivers {
+    let doors = locked(cast).doors();
     let mut integrations = Vec::new();
     for (scheme, strategy) in Scheme::ALL.into_iter().zip(STRATEGIES) {
         let strategy = format!("metadata={strategy}");
@@ -177,8 +177,9 @@ async fn receivers(
         integrations,
     };
     for number in 0..receivers.integrations.len() {
-        for door in doors {
+        for door in &doors {
             tests::eventually("the door knows the credential", || {
+                locked(cast).supervise();
                 probe(&receivers, number, door, ledger)
             })
             .await;
@@ -222,6 +223,8 @@ async fn disturb(cast: &Mutex<Cast>, schedule: &Schedule, servers: Option<&Serve
 /// Waits until log and rows are as they must be, or time is up.
 async fn settled(stack: &Stack, cast: &Mutex<Cast>, ledger: &Mutex<Ledger>) -> Verdict {
     let deadline = Instant::now() + PATIENCE;
+    // To look costs as much as to project: it is looked ever less often.
+    let mut pause = Duration::from_millis(250);
     loop {
         locked(cast).supervise();
         let held = std::mem::take(&mut *locked(ledger));
@@ -237,8 +240,9 @@ async fn settled(stack: &Stack, cast: &Mutex<Cast>, ledger: &Mutex<Ledger>) -> V
                     ..Verdict::default()
                 };
             }
-            Ok(_) | Err(_) => sleep(Duration::from_millis(250)).await,
+            Ok(_) | Err(_) => sleep(pause).await,
         }
+        pause = Duration::from_secs(2).min(pause * 3 / 2);
     }
 }
 
