@@ -110,7 +110,7 @@ stack_return() {
 
 command_lint() {
   local failed=0
-  lint_with shellcheck shellcheck --external-sources dev .devtools/sample.sh .devtools/docker/*.sh .ci/run || failed=1
+  lint_with shellcheck shellcheck --external-sources dev .devtools/sample.sh .devtools/fuzz-rustc.sh .devtools/docker/*.sh .ci/run || failed=1
   lint_with cargo-deny cargo deny --locked check || failed=1
   lint_with cargo-machete cargo machete || failed=1
   lint_with promtool promtool check rules docs/alerts.yml || failed=1

@@ -21,6 +21,8 @@ mod dialect;
 mod door;
 mod envelope;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod handshake;
 mod integration_id;
 mod keep;
