@@ -208,7 +208,7 @@ pub fn payload(media_type: Option<&str>, bytes: &[u8]) {
         }
         if let [reading] = read.all.as_slice() {
             match (&reading.data, &reading.data_base64, &decoded) {
-                (Some(data), None, Payload::Json(text)) => assert!(text.trim_ascii().ends_with(data.get())),
+                (Some(data), None, Payload::Json(text)) => assert!(text.contains(data.get())),
                 (None, Some(kept), Payload::Json(text)) => assert_eq!(kept.0, text.as_bytes()),
                 (None, Some(kept), Payload::Bytes(_)) => assert_eq!(kept.0, bytes),
                 _ => panic!("bytes became JSON"),
