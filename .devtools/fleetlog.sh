@@ -33,6 +33,7 @@ environment() {
     [FLEETLOG_SEALING_KEY_FILE]=$(sealing_key_file)
     [DATABASE_URL]=$(database_url_of operator)
     [FLEETLOG_ADMIN_DATABASE_URL]=$ADMIN_DATABASE_URL
+    [FLEETLOG_SPOOL_DIR]=$STATE/spool
     [FLEETLOG_CONTROL_DATABASE_URL]=$(database_url_of ingest)
     [FLEETLOG_PROJECTOR_DATABASE_URL]=$(database_url_of projector)
   )
@@ -91,7 +92,7 @@ service_port() {
 roles_start() {
   # Each role is told what it needs, and no password beyond that.
   role_start ingest "$FLEETLOG_PORT" FLEETLOG_ADMIN_DATABASE_URL FLEETLOG_PROJECTOR_DATABASE_URL DATABASE_URL
-  role_start projector "$FLEETLOG_PROJECTOR_PORT" FLEETLOG_ADMIN_DATABASE_URL FLEETLOG_CONTROL_DATABASE_URL FLEETLOG_SEALING_KEY_FILE DATABASE_URL
+  role_start projector "$FLEETLOG_PROJECTOR_PORT" FLEETLOG_ADMIN_DATABASE_URL FLEETLOG_CONTROL_DATABASE_URL FLEETLOG_SEALING_KEY_FILE FLEETLOG_SPOOL_DIR DATABASE_URL
 }
 
 # Starts a role; one that runs an older build or with other settings is replaced.

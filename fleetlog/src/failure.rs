@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::anyhow;
 use control::ControlError;
+use ingest::SpoolError;
 use projector::{
     ProjectorError, checkpoint::CheckpointError, generations::GenerationError, horizon::HorizonError,
     rebuild::RebuildError, rewrite::RewriteError,
@@ -207,6 +208,15 @@ impl From<HorizonError> for Failure {
         match error {
             HorizonError::Generation(error) => error.into(),
             HorizonError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<SpoolError> for Failure {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Taken { .. } | SpoolError::OtherLog { .. } => Self::Refused(error.into()),
+            SpoolError::Disk { .. } => Self::Failed(error.into()),
         }
     }
 }

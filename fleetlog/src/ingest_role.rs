@@ -3,13 +3,15 @@
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::Args;
 use control::Registry;
-use ingest::Config;
+use ingest::{Behind, Config, Log, Spool};
 use secrecy::SecretString;
+use stream::{Appender, LogConfig};
 
 use crate::{
     config::{self, KafkaArgs, SealingArgs},
@@ -22,11 +24,13 @@ const REGISTRY_CONNECTIONS: u32 = 4;
 
 /// Receives webhooks and appends what they say to the event log
 ///
-/// Answers 202 only when every in-sync replica holds the event. Who may send is kept in memory: changes are followed
-/// within two seconds, and an outage of PostgreSQL stops nothing.
+/// Answers 202 only when every in-sync replica holds the event, or the spool has it on disk. Who may send is kept in
+/// memory: changes are followed within two seconds, and an outage of PostgreSQL stops nothing. Starts without Kafka and
+/// PostgreSQL too, says what it waits for, and goes on by itself.
 ///
-/// Serves POST /v1/webhooks/ID, /health/live, /health/ready and /metrics (Prometheus). Refuses to start on topics whose
-/// settings would lose events. Stops cleanly on SIGTERM: what is open is answered first.
+/// Serves POST /v1/webhooks/ID, /health/live, /health/ready and /metrics (Prometheus). Ends where the settings of the
+/// topics would lose events. Stops cleanly on SIGTERM: what is open is answered first, and what is spooled moved to the
+/// log as far as time allows. A second SIGTERM ends it at once.
 #[derive(Args)]
 pub(crate) struct Ingest {
     /// Where to listen
@@ -59,7 +63,30 @@ pub(crate) struct IngestArgs {
     #[command(flatten)]
     sealing: SealingArgs,
     #[command(flatten)]
+    spool: SpoolArgs,
+    #[command(flatten)]
     limits: Limits,
+}
+
+/// Where deliveries wait while the log is away.
+#[derive(Args)]
+#[command(next_help_heading = "Spool")]
+struct SpoolArgs {
+    /// Folder on a persistent disk where deliveries are kept while Kafka is away, with fsync before they are answered
+    /// 202; of this process alone. Without it they are answered 503
+    #[arg(long, env = "FLEETLOG_SPOOL_DIR", value_name = "DIR")]
+    spool_dir: Option<PathBuf>,
+    /// Most bytes of records kept there; on disk they take about a tenth more
+    #[arg(long, env = "FLEETLOG_SPOOL_MAX_BYTES", value_name = "N", default_value_t = Spool::USUAL_MAX_BYTES)]
+    spool_max_bytes: u64,
+}
+
+impl SpoolArgs {
+    fn open(&self) -> Result<Option<Spool>, Failure> {
+        let open = |dir: &PathBuf| Spool::open(dir, self.spool_max_bytes);
+        let spool = self.spool_dir.as_ref().filter(|dir| !dir.as_os_str().is_empty());
+        Ok(spool.map(open).transpose()?)
+    }
 }
 
 /// Limits and deadlines of the door.
@@ -104,14 +131,14 @@ impl Ingest {
     /// Runs until told to stop.
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let mut role = self.role.begin("ingest")?;
-        self.door.start(&mut role, &self.kafka, self.listen).await?;
+        self.door.start(&mut role, &self.kafka, self.listen)?;
         role.run().await
     }
 }
 
 impl IngestArgs {
     /// Starts the door as tasks of a role, and with it the role's health and metrics.
-    pub(crate) async fn start(
+    pub(crate) fn start(
         &self,
         role: &mut Role,
         kafka: &KafkaArgs,
@@ -124,26 +151,50 @@ impl IngestArgs {
             "fleetlog ingest",
             REGISTRY_CONNECTIONS,
         )?;
-        let appender = roles::appender(&log, self.limits.append_timeout).await?;
         let listener: TcpListener = roles::bind(listen)?;
+        let spool = self.spool.open()?;
 
         let (registry, follower) = Registry::new(pool, keyring);
         role.tasks.start("registry", |stop| follower.run(stop));
-        let config = self.limits.config(log.prefix);
+        let config = self.limits.config(log.prefix.clone());
+        let behind = Behind {
+            registry,
+            log: Log::awaited(),
+            spool,
+        };
+        let (found, cause) = (behind.log.clone(), role.cause());
+        let (append_timeout, spool) = (self.limits.append_timeout, behind.spool.clone());
+        role.tasks.start("log", |stop| async move {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                settled = find(&log, append_timeout, &found, spool.as_ref()) => {
+                    settled.map_err(|failure| cause.is(failure))?;
+                }
+            }
+            stop.cancelled().await;
+            Ok::<_, String>(())
+        });
         let (health, metrics) = (role.health.clone(), role.metrics.clone());
         role.tasks.start("ingest", |stop| {
-            ingest::run(
-                listener,
-                config,
-                registry,
-                appender,
-                health,
-                metrics,
-                stop.cancelled_owned(),
-            )
+            ingest::run(listener, config, behind, health, metrics, stop.cancelled_owned())
         });
         Ok(())
     }
+}
+
+/// Waits for the log, and lets deliveries go there.
+async fn find(
+    config: &LogConfig,
+    append_timeout: Duration,
+    log: &Log,
+    spool: Option<&Spool>,
+) -> Result<(), Failure> {
+    let identity = roles::checked_log(config, |why| log.waits(why.to_string())).await?;
+    if let Some(spool) = spool {
+        spool.belongs_to(&identity.log_id).await?;
+    }
+    log.found(Appender::to_log(config, identity, append_timeout)?);
+    Ok(())
 }
 
 impl Limits {

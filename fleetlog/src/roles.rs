@@ -2,21 +2,22 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::Args;
 use service::{Health, Metrics, Supervisor, shutdown, telemetry};
-use stream::{Appender, KafkaFault, LogConfig, topics::TopicsError};
+use stream::{KafkaFault, LogConfig, LogIdentity, topics::TopicsError};
 use tokio::time::{Instant, sleep};
 
 use crate::failure::Failure;
 
-/// How long a role waits at start for Kafka to come up, asking again each time it says no.
-const KAFKA_PATIENCE: Duration = Duration::from_mins(1);
-/// How long it waits before it asks again.
+/// How long a role that waits for Kafka waits before it asks again.
 const KAFKA_PAUSE: Duration = Duration::from_secs(1);
+/// How often it says so in the log.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What every role is told.
 #[derive(Args, Clone)]
@@ -41,6 +42,24 @@ pub(crate) struct Role {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) tasks: Supervisor,
+    cause: Cause,
+}
+
+/// Why a task of a role failed, where the exit code is to say more than that one did.
+#[derive(Clone, Default)]
+pub(crate) struct Cause(Arc<Mutex<Option<Failure>>>);
+
+impl Cause {
+    /// Keeps the first one, and returns it as a task returns it.
+    pub(crate) fn is(&self, failure: Failure) -> String {
+        let text = failure.to_string();
+        self.lock().get_or_insert(failure);
+        text
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RoleArgs {
@@ -52,6 +71,7 @@ impl RoleArgs {
             metrics,
             health: Health::default(),
             tasks: Supervisor::new(self.stop_timeout),
+            cause: Cause::default(),
         })
     }
 }
@@ -63,7 +83,15 @@ impl Role {
         if ended.is_ok() {
             tracing::info!("stopped");
         }
-        Ok(ended.map_err(anyhow::Error::from)?)
+        match self.cause.lock().take() {
+            Some(cause) => Err(cause),
+            None => Ok(ended.map_err(anyhow::Error::from)?),
+        }
+    }
+
+    /// Where a task says why it failed.
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause.clone()
     }
 }
 
@@ -74,27 +102,29 @@ pub(crate) fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-/// Checks the topics, and asks again while Kafka cannot be reached: it may be starting as well.
-pub(crate) async fn checked_log(config: &LogConfig) -> Result<stream::LogIdentity, Failure> {
-    let patient_until = Instant::now() + KAFKA_PATIENCE;
+/// Checks the topics, and asks again while Kafka cannot be reached: it may be starting as well. Each answer other than
+/// the log goes to `waits`.
+///
+/// What would lose events, and what the client refuses, it refuses tomorrow as well: then waiting ends.
+pub(crate) async fn checked_log(
+    config: &LogConfig,
+    waits: impl Fn(&TopicsError),
+) -> Result<LogIdentity, TopicsError> {
+    let mut told = None::<Instant>;
     loop {
         let error = match stream::topics::check(config).await {
             Ok(log) => return Ok(log),
-            // A setting that the client refuses today it refuses tomorrow.
-            Err(error @ TopicsError::Kafka(KafkaFault::Setting(_))) => return Err(error.into()),
+            Err(error @ TopicsError::Kafka(KafkaFault::Setting(_))) => return Err(error),
             Err(error @ (TopicsError::Kafka(_) | TopicsError::NotThere)) => error,
-            Err(error) => return Err(error.into()),
+            Err(error @ (TopicsError::Unsafe(_) | TopicsError::Refused { .. } | TopicsError::Opening(_))) => {
+                return Err(error);
+            }
         };
-        if Instant::now() >= patient_until {
-            return Err(error.into());
+        waits(&error);
+        if told.is_none_or(|at| at.elapsed() >= TELL_INTERVAL) {
+            tracing::warn!(%error, "waiting for Kafka: {error}");
+            told = Some(Instant::now());
         }
-        tracing::warn!(%error, "waiting for Kafka: {error}");
         sleep(KAFKA_PAUSE).await;
     }
-}
-
-/// Connects to a log whose topics are in order.
-pub(crate) async fn appender(config: &LogConfig, append_timeout: Duration) -> Result<Appender, Failure> {
-    let log = checked_log(config).await?;
-    Ok(Appender::to_log(config, log, append_timeout)?)
 }

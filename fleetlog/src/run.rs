@@ -43,7 +43,7 @@ impl Run {
         let asked = fold.clone();
         role.health.ask("projector", move || summary(&asked));
         self.fold.start(&mut role, &self.kafka, fold)?;
-        self.door.start(&mut role, &self.kafka, self.listen).await?;
+        self.door.start(&mut role, &self.kafka, self.listen)?;
         role.run().await
     }
 }

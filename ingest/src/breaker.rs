@@ -1,52 +1,93 @@
 //! Whether waiting for the log is worth it.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// While the log is away, this often one delivery tries it all the same.
-const PROBE_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Opens when an append fails and closes when one succeeds, or when the log is known to be back.
+/// Opens when an append fails and closes when one succeeds.
 ///
-/// While it is open, deliveries are refused at once instead of each waiting out the appender's limit.
+/// While it is open, deliveries are not kept waiting for a log that is away. Once the log seems to be back, one
+/// delivery at a time tries it; the others are not kept waiting until one has succeeded.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker(Mutex<Option<Instant>>);
+pub(crate) struct Breaker(Mutex<State>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// The log takes what it is given.
+    #[default]
+    Closed,
+    /// It does not.
+    Open,
+    /// A delivery is trying it.
+    Trying,
+}
+
+/// The right to try the log. If it is dropped without a word, the next delivery may try.
+#[derive(Debug)]
+#[must_use = "whether the log took it decides on those that follow"]
+pub(crate) struct Attempt<'b> {
+    breaker: &'b Breaker,
+    is_trial: bool,
+}
 
 impl Breaker {
-    fn next_probe(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a delivery should try the log.
-    pub(crate) fn lets_pass(&self, now: Instant, is_back: impl FnOnce() -> bool) -> bool {
-        let mut next_probe = self.next_probe();
-        let Some(at) = *next_probe else {
-            return true;
+    pub(crate) fn attempt(&self, seems_back: impl FnOnce() -> bool) -> Option<Attempt<'_>> {
+        let mut state = self.state();
+        let is_trial = match *state {
+            State::Closed => false,
+            State::Open if seems_back() => {
+                *state = State::Trying;
+                true
+            }
+            State::Open | State::Trying => return None,
         };
-        if is_back() {
-            *next_probe = None;
-            return true;
-        }
-        let probes = at <= now;
-        if probes {
-            *next_probe = Some(now + PROBE_INTERVAL);
-        }
-        probes
+        Some(Attempt {
+            breaker: self,
+            is_trial,
+        })
     }
 
-    /// An append succeeded.
+    /// Keeps deliveries from the log until it is [closed](Self::close). Says whether that is news.
+    pub(crate) fn trip(&self) -> bool {
+        let before = std::mem::replace(&mut *self.state(), State::Open);
+        before == State::Closed
+    }
+
+    /// The log took something. Whoever moves what is spooled knows first.
     pub(crate) fn close(&self) {
-        *self.next_probe() = None;
+        *self.state() = State::Closed;
     }
 
-    /// An append failed, and not for its own fault. Says whether that is news.
-    pub(crate) fn open(&self, now: Instant) -> bool {
-        let mut next_probe = self.next_probe();
-        let is_news = next_probe.is_none();
-        next_probe.get_or_insert(now + PROBE_INTERVAL);
-        is_news
+    /// Whether deliveries are kept from the log.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.state() != State::Closed
+    }
+}
+
+impl Attempt<'_> {
+    /// The log took it.
+    pub(crate) fn succeeded(self) {
+        // What was sent before the outage may be acknowledged during it, which tells nothing new.
+        if self.is_trial {
+            self.breaker.close();
+        }
+    }
+
+    /// It failed, and not for its own fault. Says whether that is news.
+    pub(crate) fn failed(self) -> bool {
+        self.breaker.trip()
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut state = self.breaker.state();
+        if self.is_trial && *state == State::Trying {
+            *state = State::Open;
+        }
     }
 }
 
@@ -54,26 +95,48 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_open_breaker_lets_probes_pass_until_the_log_is_back() {
+    fn open() -> Breaker {
         let breaker = Breaker::default();
-        let now = Instant::now();
-        assert!(breaker.lets_pass(now, || false));
-        assert!(breaker.open(now) && !breaker.open(now));
-        assert!(!breaker.lets_pass(now, || false));
-        let later = now + PROBE_INTERVAL;
-        assert!(breaker.lets_pass(later, || false));
-        assert!(!breaker.lets_pass(later, || false), "one probe at a time");
-        assert!(breaker.lets_pass(later, || true));
-        assert!(breaker.lets_pass(later, || false));
+        let attempts = [(); 2].map(|()| breaker.attempt(|| false).expect("it is closed"));
+        assert_eq!(
+            attempts.map(Attempt::failed),
+            [true, false],
+            "the first failure is news"
+        );
+        breaker
     }
 
     #[test]
-    fn a_success_closes_it() {
+    fn an_open_breaker_lets_nobody_wait_until_the_log_seems_to_be_back() {
+        let breaker = open();
+        assert!(breaker.attempt(|| false).is_none());
+        let trial = breaker.attempt(|| true).expect("it seems to be back");
+        assert!(breaker.attempt(|| true).is_none(), "one at a time");
+        assert!(!trial.failed(), "that it is away is known");
+        assert!(breaker.attempt(|| false).is_none());
+    }
+
+    #[test]
+    fn a_trial_that_succeeds_closes_it() {
+        let breaker = open();
+        breaker.attempt(|| true).expect("a trial").succeeded();
+        assert!(!breaker.is_open());
+        assert!(breaker.attempt(|| false).is_some());
+    }
+
+    #[test]
+    fn a_trial_that_is_given_up_leaves_the_next_one_to_others() {
+        let breaker = open();
+        drop(breaker.attempt(|| true));
+        assert!(breaker.attempt(|| true).is_some());
+    }
+
+    #[test]
+    fn what_was_sent_before_the_outage_does_not_end_it() {
         let breaker = Breaker::default();
-        let now = Instant::now();
-        assert!(breaker.open(now));
-        breaker.close();
-        assert!(breaker.lets_pass(now, || false));
+        let earlier = breaker.attempt(|| false).expect("it is closed");
+        breaker.attempt(|| false).expect("it is closed").failed();
+        earlier.succeeded();
+        assert!(breaker.is_open());
     }
 }

@@ -1,60 +1,31 @@
-//! Keeping a delivery: nothing is answered before the log holds it.
+//! Keeping a delivery: nothing is answered before the log holds it, or the spool has it on disk.
 
-use std::time::Instant;
-
-use schema::{DeadLetter, Event, EventId};
-use serde::Serialize;
-use stream::{AppendError, Position};
+use schema::{Event, LogId, Micros, Topic, WireError};
+use stream::{AppendError, Appender, MAX_RECORD_BYTES, Position};
 
 use crate::{
+    breaker::Attempt,
     dead_letters::letter,
     delivery::Verified,
     dialect::{Unread, UnreadReason},
     door::Door,
     error::Rejection,
+    kept::{Kept, Place},
     metrics,
     normalize::Normalized,
+    spool::Spooled,
 };
 
-/// Where all of a delivery is: the body of a `202`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Kept {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<KeptEvent>>,
-    /// All of the delivery, where none of it is understood.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dead_letter: Option<KeptLetter>,
-    /// The parts that are not understood, where others are.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    dead_letters: Vec<KeptLetter>,
-}
-
-#[derive(Debug, Serialize)]
-struct KeptEvent {
-    id: EventId,
-    #[serde(flatten)]
-    place: Place,
-}
-
-#[derive(Debug, Serialize)]
-struct KeptLetter {
-    id: EventId,
-    reason: String,
-    /// What a person needs to know, and what to do.
-    detail: String,
-    #[serde(flatten)]
-    place: Place,
-}
-
-#[derive(Debug, Serialize)]
-struct Place {
-    topic: String,
-    partition: i32,
-    offset: i64,
+/// Why a delivery was not kept.
+enum NotKept {
+    /// For its own fault: it can be kept as a dead letter only.
+    Unkeepable(Unread),
+    /// For ours.
+    Unavailable,
 }
 
 impl Door {
-    /// Appends all that a delivery comes to.
+    /// Keeps all that a delivery comes to.
     ///
     /// If it fails, any part may be in the log all the same: sending it again is harmless where it has an id or a
     /// time, and never loses anything.
@@ -63,45 +34,11 @@ impl Door {
         delivery: &Verified<'_>,
         normalized: Normalized,
     ) -> Result<Kept, Rejection> {
-        if !self
-            .breaker
-            .lets_pass(Instant::now(), || self.appender.health().is_ok())
-        {
-            return Err(Rejection::LogUnavailable);
-        }
-        let appended = self.append_or_set_aside(delivery, normalized);
-        let detail = match tokio::time::timeout(self.config.append_deadline, appended).await {
-            Ok(Ok(kept)) => {
-                self.breaker.close();
-                return Ok(kept);
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("nothing was heard within {:?}", self.config.append_deadline),
-        };
-        if self.breaker.open(Instant::now()) {
-            tracing::error!(
-                detail,
-                "the event log is unavailable, deliveries are refused: {detail}"
-            );
-        }
-        Err(Rejection::LogUnavailable)
-    }
-
-    /// Appends it; what the log can never take becomes a dead letter as a whole.
-    async fn append_or_set_aside(
-        &self,
-        delivery: &Verified<'_>,
-        normalized: Normalized,
-    ) -> Result<Kept, AppendError> {
-        let unread = match self.append(&normalized).await {
-            Err(AppendError::TooLarge { .. }) => Unread::whole(
-                UnreadReason::TooLargeForLog,
-                "an event is longer than any record of the log may be",
-            ),
-            Err(AppendError::Unwritable(_)) => {
-                Unread::whole(UnreadReason::Unwritable, "an event has no wire form")
-            }
-            settled @ (Ok(_) | Err(AppendError::Unavailable(_))) => return settled,
+        let received = delivery.received();
+        let unread = match self.try_to_keep(&normalized, received).await {
+            Ok(kept) => return Ok(kept),
+            Err(NotKept::Unavailable) => return Err(Rejection::LogUnavailable),
+            Err(NotKept::Unkeepable(unread)) => unread,
         };
         let whole = Normalized {
             dialect: None,
@@ -110,52 +47,143 @@ impl Door {
             letters: vec![letter(delivery, unread)],
             n_bytes_unpacked: 0,
         };
-        self.append(&whole).await
+        let kept = self.try_to_keep(&whole, received).await;
+        kept.map_err(|_| Rejection::LogUnavailable)
     }
 
-    async fn append(&self, normalized: &Normalized) -> Result<Kept, AppendError> {
-        let Normalized { events, letters, .. } = normalized;
-        let positions = match events.as_slice() {
-            [] => Vec::new(),
-            [event] => vec![self.appender.append(event).await?],
-            events => self.appender.append_all(events).await?,
+    async fn try_to_keep(&self, normalized: &Normalized, received: Micros) -> Result<Kept, NotKept> {
+        let log = self.log_id().ok_or(NotKept::Unavailable)?;
+        let records = encode(normalized, &log, received)?;
+        let topics: Vec<Topic> = records.iter().map(|spooled| spooled.topic).collect();
+        let places = match self.append_or_spool(records).await? {
+            Some(positions) => positions
+                .into_iter()
+                .map(|position| self.in_log(position))
+                .collect(),
+            None => topics.into_iter().map(|topic| self.spooled(topic)).collect(),
         };
-        let mut kept_letters = Vec::with_capacity(letters.len());
-        for letter in letters {
-            let position = self.appender.append_dead_letter(letter).await?;
-            kept_letters.push(self.kept_letter(letter, position));
-        }
         count(normalized);
+        Ok(Kept::new(normalized, places))
+    }
 
-        let place = |(event, position): (&Event, Position)| KeptEvent {
-            id: event.id,
-            place: self.place(position),
+    /// Which log events belong to, if that is known: from the log, or from what was spooled for it.
+    fn log_id(&self) -> Option<LogId> {
+        let of_log = self.log.appender().map(|appender| appender.log().log_id.clone());
+        of_log.or_else(|| self.spool.as_ref()?.log())
+    }
+
+    /// Where the log has the records; none if they are spooled.
+    async fn append_or_spool(&self, records: Vec<Spooled>) -> Result<Option<Vec<Position>>, NotKept> {
+        // Whoever drains the spool finds out by itself when the log is back.
+        let seems_back = || self.spool.is_none() && self.log.health().is_ok();
+        if let Some(appender) = self.log.appender()
+            && let Some(attempt) = self.breaker.attempt(seems_back)
+        {
+            match self.append(appender, attempt, &records).await {
+                Err(NotKept::Unavailable) => {}
+                settled => return settled.map(Some),
+            }
+        }
+        self.spool(records).await.map(|()| None)
+    }
+
+    async fn append(
+        &self,
+        appender: &Appender,
+        attempt: Attempt<'_>,
+        records: &[Spooled],
+    ) -> Result<Vec<Position>, NotKept> {
+        let each = records.iter().map(|spooled| (spooled.topic, &spooled.record));
+        let outcome = tokio::time::timeout(self.config.append_deadline, appender.append_each(each)).await;
+        let detail = match outcome.map(|outcomes| outcomes.into_iter().collect::<Result<_, _>>()) {
+            Ok(Ok(positions)) => {
+                attempt.succeeded();
+                return Ok(positions);
+            }
+            Ok(Err(AppendError::TooLarge { .. })) => return Err(too_large()),
+            Ok(Err(AppendError::Unwritable(error))) => return Err(unwritable(&error)),
+            Ok(Err(error @ AppendError::Unavailable(_))) => error.to_string(),
+            Err(_) => format!("nothing was heard within {:?}", self.config.append_deadline),
         };
-        let kept_events: Vec<KeptEvent> = events.iter().zip(positions).map(place).collect();
-        let is_whole = kept_events.is_empty() && kept_letters.len() == 1;
-        Ok(Kept {
-            events: Some(kept_events).filter(|_| !is_whole),
-            dead_letter: if is_whole { kept_letters.pop() } else { None },
-            dead_letters: kept_letters,
+        if attempt.failed() {
+            self.tell_outage(&detail);
+        }
+        Err(NotKept::Unavailable)
+    }
+
+    fn tell_outage(&self, detail: &str) {
+        let instead = if self.spool.is_some() {
+            "spooled"
+        } else {
+            "refused"
+        };
+        tracing::error!(
+            detail,
+            "the event log is unavailable, deliveries are {instead}: {detail}"
+        );
+    }
+
+    async fn spool(&self, records: Vec<Spooled>) -> Result<(), NotKept> {
+        let Some(spool) = &self.spool else {
+            return Err(NotKept::Unavailable);
+        };
+        // Also where nothing was tried: what is spooled has to be drained.
+        self.breaker.trip();
+        spool.put(records).await.map_err(|error| {
+            ::metrics::counter!(metrics::NOT_SPOOLED, "reason" => error.reason()).increment(1);
+            tracing::debug!(%error, "a delivery is not spooled: {error}");
+            NotKept::Unavailable
         })
     }
 
-    fn kept_letter(&self, letter: &DeadLetter, position: Position) -> KeptLetter {
-        KeptLetter {
-            id: letter.id,
-            reason: letter.reason.clone(),
-            detail: letter.detail.clone(),
-            place: self.place(position),
-        }
-    }
-
-    fn place(&self, position: Position) -> Place {
-        Place {
+    fn in_log(&self, position: Position) -> Place {
+        Place::InLog {
             topic: position.topic.name(&self.config.topic_prefix),
             partition: position.partition,
             offset: position.offset,
         }
     }
+
+    fn spooled(&self, topic: Topic) -> Place {
+        Place::Spooled {
+            topic: topic.name(&self.config.topic_prefix),
+            spooled: true,
+        }
+    }
+}
+
+/// The records of all events, then those of all letters.
+fn encode(normalized: &Normalized, log: &LogId, received: Micros) -> Result<Vec<Spooled>, NotKept> {
+    let spooled = |topic, record| Spooled {
+        topic,
+        received,
+        record,
+    };
+    let event = |event: &Event| match schema::encode(event, log) {
+        Ok(record) if record.n_bytes() > MAX_RECORD_BYTES => Err(too_large()),
+        Ok(record) => Ok(spooled(event.topic(), record)),
+        Err(error) => Err(unwritable(&error)),
+    };
+    let letters = normalized
+        .letters
+        .iter()
+        .map(|letter| Ok(spooled(Topic::DeadLetters, letter.encode(log))));
+    normalized.events.iter().map(event).chain(letters).collect()
+}
+
+fn too_large() -> NotKept {
+    NotKept::Unkeepable(Unread::whole(
+        UnreadReason::TooLargeForLog,
+        "an event is longer than any record of the log may be",
+    ))
+}
+
+fn unwritable(error: &WireError) -> NotKept {
+    tracing::error!(%error, "an event has no wire form, the delivery becomes a dead letter: {error}");
+    NotKept::Unkeepable(Unread::whole(
+        UnreadReason::Unwritable,
+        "an event has no wire form",
+    ))
 }
 
 fn count(normalized: &Normalized) {

@@ -22,6 +22,35 @@ pub(crate) const BYTES_IN_FLIGHT: &str = "fleetlog_ingest_body_bytes_in_flight";
 /// refusal.
 pub(crate) const ANSWER_SECONDS: &str = "fleetlog_ingest_answer_seconds";
 
+/// Counter, records that were spooled because the log was away.
+pub(crate) const SPOOLED: &str = "fleetlog_ingest_spooled_records_total";
+
+/// Counter, spooled records that were moved to the log.
+pub(crate) const DRAINED: &str = "fleetlog_ingest_spool_drained_records_total";
+
+/// Counter, times the spool could not be written to and was closed until it could.
+pub(crate) const SPOOL_FAILURES: &str = "fleetlog_ingest_spool_failures_total";
+
+/// Counter, deliveries that found neither the log nor room in the spool, and were refused. Label `reason`: `full`,
+/// `closed` (it could not be written to), `late` (the disk did not answer in time), `no_log` (which log it is was never
+/// learnt).
+pub(crate) const NOT_SPOOLED: &str = "fleetlog_ingest_not_spooled_total";
+
+/// Gauge, records that wait in the spool for the log.
+pub(crate) const SPOOL_RECORDS: &str = "fleetlog_ingest_spool_records";
+
+/// Gauge, bytes of the records in the spool.
+pub(crate) const SPOOL_BYTES: &str = "fleetlog_ingest_spool_bytes";
+
+/// Gauge, seconds since the receipt of the oldest record that waits in the spool; 0 if none does.
+pub(crate) const SPOOL_OLDEST: &str = "fleetlog_ingest_spool_oldest_seconds";
+
+/// Gauge, spooled records that the log refused for their own fault: tried again at each start.
+pub(crate) const SPOOL_REFUSED: &str = "fleetlog_ingest_spool_refused_records";
+
+/// Gauge: 1 while deliveries are kept from the log because it is away.
+pub(crate) const BREAKER_OPEN: &str = "fleetlog_ingest_breaker_open";
+
 /// Tells the recorder what the metrics mean.
 pub(crate) fn describe() {
     metrics::describe_counter!(EVENTS, "Events appended, by dialect and name");
@@ -30,6 +59,27 @@ pub(crate) fn describe() {
     metrics::describe_counter!(CONTRADICTED, "Deliveries whose body contradicts their headers");
     metrics::describe_counter!(REPLAYABLE, "Events whose delivery could be replayed for ever");
     metrics::describe_gauge!(BYTES_IN_FLIGHT, "Bytes of bodies in flight");
+    metrics::describe_counter!(SPOOLED, "Records spooled because the log was away");
+    metrics::describe_counter!(DRAINED, "Spooled records moved to the log");
+    metrics::describe_counter!(SPOOL_FAILURES, "Times the spool could not be written to");
+    metrics::describe_counter!(
+        NOT_SPOOLED,
+        "Deliveries refused because neither log nor spool took them"
+    );
+    metrics::describe_gauge!(SPOOL_RECORDS, "Records in the spool");
+    metrics::describe_gauge!(SPOOL_BYTES, "Bytes of the records in the spool");
+    metrics::describe_gauge!(
+        SPOOL_OLDEST,
+        "Seconds since the receipt of the oldest record in the spool"
+    );
+    metrics::describe_gauge!(
+        SPOOL_REFUSED,
+        "Spooled records that the log refused for their own fault"
+    );
+    metrics::describe_gauge!(
+        BREAKER_OPEN,
+        "1 while deliveries are kept from the log because it is away"
+    );
     metrics::describe_histogram!(
         ANSWER_SECONDS,
         "Seconds from a request's head to its answer, by outcome"

@@ -4,24 +4,24 @@ use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use control::Lookup;
-use schema::{IntegrationId, Micros};
-use time::OffsetDateTime;
+use schema::IntegrationId;
 
 use crate::{
     authenticate::claim,
     body,
+    clock::now,
     delivery::Verified,
     door::Door,
     error::{Doubt, Rejection},
     integration_id,
-    keep::Kept,
+    kept::Kept,
     metrics,
     normalize::normalize,
 };
 
 /// Accepts one delivery.
 ///
-/// Answers `202` only once every in-sync replica holds all of it, with where it is.
+/// Answers `202` only once every in-sync replica holds all of it, or the spool has it on disk, with where it is.
 pub(crate) async fn receive(
     request: HttpRequest,
     payload: web::Payload,
@@ -70,12 +70,4 @@ async fn deliver(
     let normalized = normalize(&delivery, limit)?;
     admitted.grow(normalized.n_bytes_unpacked)?;
     door.keep(&delivery, normalized).await
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the rim: a delivery's receipt is read here, once"
-)]
-fn now() -> Micros {
-    Micros::from(OffsetDateTime::now_utc())
 }

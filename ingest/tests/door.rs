@@ -3,7 +3,7 @@
 use std::{net::TcpListener, num::NonZeroUsize, time::Duration};
 
 use control::{CredentialEntry, IntegrationEntry, Parameters, Registry, Scheme, SchemeKind};
-use ingest::Config;
+use ingest::{Behind, Config};
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 use schema::{CredentialId, IntegrationId, LogId, OrganizationId, Topic};
 use serde_json::Value;
@@ -84,17 +84,13 @@ fn open(integration: IntegrationEntry, has_broker: bool, change: impl FnOnce(&mu
     let stop = CancellationToken::new();
     let mut tasks = Supervisor::new(Duration::from_secs(5));
     tasks.start("door", |stop| {
-        let registry = Registry::fixed([integration]);
+        let behind = Behind {
+            registry: Registry::fixed([integration]),
+            log: appender.into(),
+            spool: None,
+        };
         let health = Health::default();
-        ingest::run(
-            listener,
-            config,
-            registry,
-            appender,
-            health,
-            metrics,
-            stop.cancelled_owned(),
-        )
+        ingest::run(listener, config, behind, health, metrics, stop.cancelled_owned())
     });
     let told = stop.clone();
     std::thread::spawn(move || {

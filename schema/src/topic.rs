@@ -1,6 +1,6 @@
 //! The topics of a log and their names.
 
-use strum::EnumIter;
+use strum::{EnumIter, IntoEnumIterator as _};
 
 /// A topic of the log. Its name is `{prefix}.{suffix}`, with the prefix `fleetlog` unless configured otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter)]
@@ -22,6 +22,11 @@ impl Topic {
     /// The topic's name within a log of this prefix.
     pub fn name(self, prefix: &str) -> String {
         format!("{prefix}.{}", self.suffix())
+    }
+
+    /// The topic of this name without the prefix, if there is one.
+    pub fn from_suffix(suffix: &str) -> Option<Self> {
+        Self::iter().find(|topic| topic.suffix() == suffix)
     }
 
     /// The name without the prefix.

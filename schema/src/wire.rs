@@ -72,6 +72,14 @@ pub struct Record {
     pub value: Vec<u8>,
 }
 
+impl Record {
+    /// Bytes of key, headers and value.
+    pub fn n_bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        self.key.len() + self.value.len() + headers.sum::<usize>()
+    }
+}
+
 /// Why a record is no event of ours.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use metrics::{counter, histogram};
 use rdkafka::{
     error::KafkaError,
@@ -179,6 +179,23 @@ impl Appender {
         let deadline = self.deadline();
         let sent = self.send(Topic::DeadLetters, None, &record)?;
         self.settle(sent, deadline).await
+    }
+
+    /// Appends records that were [encoded](schema::encode) for this log, each by itself. Resolves once each is held by
+    /// every in-sync replica or has failed; outcomes are in the order given.
+    pub async fn append_each<'r>(
+        &self,
+        records: impl IntoIterator<Item = (Topic, &'r Record)>,
+    ) -> Vec<Result<Position, AppendError>> {
+        let deadline = self.deadline();
+        let sent: Vec<_> = records
+            .into_iter()
+            .map(|(topic, record)| self.send(topic, None, record))
+            .collect();
+        let settled = sent
+            .into_iter()
+            .map(async |sent| self.settle(sent?, deadline).await);
+        join_all(settled).await
     }
 
     /// Appends what the log says of one of its partitions to that partition, whatever the key says. Without a key, except

@@ -30,4 +30,5 @@ mod rewrite;
 mod roles;
 mod scan;
 mod survey;
+mod spool;
 mod wire;

@@ -7,7 +7,7 @@ use tests::{Delivery, Proxy, Role, eventually, on_stack};
 use crate::door::known;
 
 /// Status and body of a role's readiness.
-async fn readiness(role: &Role) -> Result<(u16, String), String> {
+pub(crate) async fn readiness(role: &Role) -> Result<(u16, String), String> {
     let answer = reqwest::get(format!("{}/health/ready", role.url))
         .await
         .map_err(|error| error.to_string())?;

@@ -36,9 +36,38 @@ pub struct Role {
 impl Role {
     /// Starts `fleetlog ARGS…` with this environment, logging to a file, and waits until it serves HTTP.
     pub(crate) async fn start(args: &[&str], environment: &[(String, String)], log: &Path) -> Self {
+        Self::spawn(process::Command::new(binary()), args, environment, log).await
+    }
+
+    /// The same, but none of its files can grow beyond so many bytes: writing more fails, as on a disk without room.
+    pub(crate) async fn start_with_files_of(
+        bytes: u64,
+        args: &[&str],
+        environment: &[(String, String)],
+        log: &Path,
+    ) -> Self {
+        let mut shell = process::Command::new("/bin/sh");
+        let blocks = (bytes / 512).to_string();
+        shell
+            .args([
+                "-c",
+                "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"",
+                "sh",
+                &blocks,
+            ])
+            .arg(binary());
+        Self::spawn(shell, args, environment, log).await
+    }
+
+    async fn spawn(
+        mut program: process::Command,
+        args: &[&str],
+        environment: &[(String, String)],
+        log: &Path,
+    ) -> Self {
         let port = free_port();
         let output = File::create(log).expect("the log file can be made");
-        let child = process::Command::new(binary())
+        let child = program
             .args(args)
             .env_clear()
             .envs(environment.iter().map(|(name, value)| (name, value)))

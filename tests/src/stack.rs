@@ -247,16 +247,25 @@ impl Stack {
 
     /// Starts a role with some variables of its own.
     pub async fn role_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Role {
-        let mut environment = self.environment.clone();
-        environment.extend(
-            variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
-        let log = self
-            .folder
-            .join(format!("{}-{}.log", args[0], Uuid::new_v4().simple()));
-        Role::start(args, &environment, &log).await
+        Role::start(args, &self.environment_with(variables), &self.log_of(args)).await
+    }
+
+    /// Starts a role none of whose files can grow beyond so many bytes.
+    pub async fn role_with_files_of(&self, bytes: u64, args: &[&str], variables: &[(&str, &str)]) -> Role {
+        let environment = self.environment_with(variables);
+        Role::start_with_files_of(bytes, args, &environment, &self.log_of(args)).await
+    }
+
+    fn environment_with(&self, variables: &[(&str, &str)]) -> Vec<(String, String)> {
+        let added = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment.iter().cloned().chain(added).collect()
+    }
+
+    fn log_of(&self, args: &[&str]) -> PathBuf {
+        self.folder
+            .join(format!("{}-{}.log", args[0], Uuid::new_v4().simple()))
     }
 
     /// A door that is ready.

@@ -1,0 +1,213 @@
+//! Moving what is spooled to the log, once the log is back.
+//!
+//! Deliveries go to the log directly again only after what was spooled is there: while it is moved, they are spooled
+//! too. So that this ends under any load, they go directly also when a round of moving no longer halves what is left;
+//! the rest is moved beside them.
+
+use std::time::Duration;
+
+use ::metrics::{counter, gauge};
+use schema::Micros;
+use stream::{AppendError, Appender};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    clock::now,
+    door::Door,
+    metrics,
+    spool::{Key, Spool, Spooled},
+};
+
+/// Most records that are moved at once.
+const BATCH_RECORDS: usize = 1000;
+/// About the most bytes that are moved at once.
+const BATCH_BYTES: u64 = 2 << 20;
+/// Pause between two looks at a spool that nobody writes to, and at a log that is away.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often a log that seems to be away is tried all the same before the door closes.
+const LAST_TRIES: u32 = 2;
+
+/// How a pass over the spool ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// All of it was tried; what is left the log refuses now, or it came meanwhile.
+    Done,
+    /// The log took nothing of a whole batch: it is away.
+    Away,
+}
+
+impl Door {
+    /// Moves whatever is spooled to the log, for ever.
+    pub(crate) async fn drain(&self, spool: &Spool) {
+        let mut n_most = BATCH_RECORDS;
+        loop {
+            self.measure(spool);
+            if self.breaker.is_open() || spool.level().n_records > 0 {
+                n_most = match self.drain_once(spool, n_most).await {
+                    Pass::Done => BATCH_RECORDS,
+                    // One record is enough to find out whether the log is back.
+                    Pass::Away => 1,
+                };
+            }
+            let is_calm = !self.breaker.is_open() && spool.level().n_records == 0;
+            tokio::select! {
+                () = spool.arrived(), if is_calm => {}
+                () = sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Moves what is left within a time, and says how much is left for the next start.
+    pub(crate) async fn drain_at_the_end(&self, spool: &Spool, within: Duration) {
+        let until = Instant::now() + within;
+        if spool.level().n_records > 0 {
+            tracing::info!("moving what is spooled to the log, for at most {within:?}");
+            drop(timeout_at(until, self.drain_while_it_helps(spool)).await);
+        }
+        let level = spool.level();
+        if level.n_records > 0 {
+            let (n, n_bytes) = (level.n_records, level.n_bytes);
+            tracing::warn!(
+                n_records = n,
+                n_bytes,
+                "the spool keeps {n} records ({n_bytes} bytes) for the next start"
+            );
+        } else {
+            tracing::info!("the spool is empty");
+        }
+    }
+
+    /// Moves until nothing is left. A log that is away, and not only just back, is not waited for.
+    async fn drain_while_it_helps(&self, spool: &Spool) {
+        let mut n_tries = 0;
+        while spool.level().n_records > 0 && (n_tries < LAST_TRIES || self.log.health().is_ok()) {
+            self.drain_once(spool, BATCH_RECORDS).await;
+            n_tries += 1;
+        }
+    }
+
+    /// Passes over the spool until nothing is left, or the log is away, or what is left cannot be moved now.
+    async fn drain_once(&self, spool: &Spool, n_most: usize) -> Pass {
+        let Some(appender) = self.log.appender() else {
+            return Pass::Away;
+        };
+        let mut n_most = n_most;
+        loop {
+            let n_before = spool.level().n_records;
+            if n_before == 0 {
+                return self.finish(appender);
+            }
+            if self.pass(spool, appender, n_most).await == Pass::Away {
+                return Pass::Away;
+            }
+            n_most = BATCH_RECORDS;
+            let n_left = spool.level().n_records;
+            if n_left > n_before / 2 {
+                // Moving goes on with the next look.
+                self.open_the_way();
+                return Pass::Done;
+            }
+        }
+    }
+
+    /// Nothing is spooled. If deliveries are kept from the log all the same, its connections say whether it is back.
+    fn finish(&self, appender: &Appender) -> Pass {
+        if !self.breaker.is_open() {
+            return Pass::Done;
+        }
+        if appender.health().is_err() {
+            return Pass::Away;
+        }
+        self.open_the_way();
+        Pass::Done
+    }
+
+    fn open_the_way(&self) {
+        if self.breaker.is_open() {
+            self.breaker.close();
+            tracing::info!("the event log is back, deliveries go to it directly");
+        }
+    }
+
+    /// Tries each record that is spooled once, those that come meanwhile included up to twice what there was.
+    async fn pass(&self, spool: &Spool, appender: &Appender, n_most: usize) -> Pass {
+        let mut after = None;
+        let mut n_most = n_most;
+        let mut n_left = spool.level().n_records;
+        while n_left > 0 {
+            let Ok(batch) = spool.front(after, n_most, BATCH_BYTES).await else {
+                return Pass::Away;
+            };
+            let Some((last, _)) = batch.last() else {
+                return Pass::Done;
+            };
+            after = Some(*last);
+            n_left = n_left.saturating_sub(batch.len() as u64);
+            if self.move_batch(spool, appender, batch).await == Pass::Away {
+                return Pass::Away;
+            }
+            self.measure(spool);
+            n_most = BATCH_RECORDS;
+        }
+        Pass::Done
+    }
+
+    async fn move_batch(&self, spool: &Spool, appender: &Appender, batch: Vec<(Key, Spooled)>) -> Pass {
+        let records = batch.iter().map(|(_, waiting)| (waiting.topic, &waiting.record));
+        let outcomes = appender.append_each(records).await;
+        let (mut taken, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
+        for ((key, waiting), outcome) in batch.iter().zip(outcomes) {
+            match outcome {
+                Ok(_) => taken.push(*key),
+                Err(error @ (AppendError::TooLarge { .. } | AppendError::Unwritable(_))) => {
+                    tell_refused(waiting, &error);
+                    refused.push(*key);
+                }
+                Err(AppendError::Unavailable(_)) => {}
+            }
+        }
+        let n_settled = taken.len() + refused.len();
+        counter!(metrics::DRAINED).increment(taken.len() as u64);
+        if n_settled == 0 {
+            return Pass::Away;
+        }
+        spool.settle(taken, refused).await;
+        Pass::Done
+    }
+
+    fn measure(&self, spool: &Spool) {
+        let level = spool.level();
+        gauge!(metrics::SPOOL_RECORDS).set(as_f64(level.n_records));
+        gauge!(metrics::SPOOL_BYTES).set(as_f64(level.n_bytes));
+        gauge!(metrics::SPOOL_REFUSED).set(as_f64(level.n_refused));
+        let age = level.oldest.map_or(Duration::ZERO, |oldest| age(oldest, now()));
+        gauge!(metrics::SPOOL_OLDEST).set(age.as_secs_f64());
+        gauge!(metrics::BREAKER_OPEN).set(f64::from(u8::from(self.breaker.is_open())));
+    }
+}
+
+/// How long ago something was, at least 0.
+pub(crate) fn age(then: Micros, now: Micros) -> Duration {
+    let micros = now.as_micros().saturating_sub(then.as_micros());
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+/// What the log can never take must not block the rest, nor vanish.
+fn tell_refused(spooled: &Spooled, error: &AppendError) {
+    let headers = spooled.record.headers.iter();
+    let id = headers.clone().find(|(name, _)| name == "ce_id");
+    let id = id.map_or("", |(_, id)| id);
+    let topic = spooled.topic.suffix();
+    tracing::error!(
+        event.id = id,
+        topic,
+        %error,
+        "the log refuses the spooled record {id} of {topic}; it stays in the spool and is tried again at the next \
+         start: {error}"
+    );
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge may be off by one beyond 2^53")]
+fn as_f64(n: u64) -> f64 {
+    n as f64
+}
