@@ -29,6 +29,6 @@ mod retention;
 mod rewrite;
 mod roles;
 mod scan;
-mod survey;
 mod spool;
+mod survey;
 mod wire;
