@@ -110,8 +110,12 @@ impl Touched {
     }
 
     /// Devices of which something new was said here.
+    ///
+    /// What is said names them as they were shown, which need not be the serial number that they come from: so whoever
+    /// is linked to them is looked at as well, and with them all that share their names.
     pub(crate) fn told(&mut self, devices: impl IntoIterator<Item = DeviceId>, truth: &Truth) {
         self.told.extend(devices);
+        self.wanted.linked_to.extend(&self.told);
         for ((device, _), fact) in &truth.local {
             if let Some(serial) = fact.serial.clone().filter(|_| self.told.contains(device)) {
                 self.wanted.of_organization.insert((fact.organization, serial));
@@ -152,12 +156,18 @@ impl Touched {
         Ok(false)
     }
 
-    /// Adds the names that provider devices really have now; says whether there were others.
+    /// Adds the names that provider devices really have now, and those that devices come from of which something was
+    /// said here; says whether there were others.
     fn widen(&mut self, held: &BTreeMap<DeviceKey, Held>) -> bool {
         let mut wider = false;
-        for Held { candidate, .. } in held.values() {
+        for Held { candidate, link } in held.values() {
             if let Some(name) = candidate.current_name() {
                 wider |= self.name(candidate.device.integration, name);
+            }
+            let is_told = link.is_some_and(|link| self.told.contains(&link.device));
+            if let Some(first) = candidate.first_name.as_ref().filter(|_| is_told) {
+                let name = (candidate.organization, first.name.clone());
+                wider |= self.wanted.of_organization.insert(name);
             }
         }
         wider

@@ -126,3 +126,41 @@ fn edits_answers_and_retirements_end_in_the_rows_of_the_tests_own_fold() {
         second.stop().await.expect("it stops");
     });
 }
+
+#[test]
+fn an_edit_under_another_name_links_whoever_has_the_name_that_the_device_comes_from() {
+    on_stack(|stack| async move {
+        let appender = Appender::connect(&stack.log, Duration::from_secs(10))
+            .await
+            .expect("the log");
+        let named = |id: &str, name: &str, at: u64| {
+            let id = ExternalId::new(id).expect("an id");
+            let subject = Subject::ProviderDevice(ProviderDevice::by_id(INTEGRATION, id));
+            event(subject, "provider-device.observed", at, &json!({"name": name}))
+        };
+        // Of twenty pairs: one comes from S, is called T when it is edited, and S again; the other takes the name S.
+        let (mut before, mut edits) = (Vec::new(), Vec::new());
+        for n in 0..20 {
+            let (own, other) = (format!("S-{n}"), format!("T-{n}"));
+            let (first, second) = (format!("first-{n}"), format!("second-{n}"));
+            before.extend([
+                named(&first, &own, 1),
+                named(&first, &other, 2),
+                named(&first, &own, 4),
+            ]);
+            before.extend([named(&second, &format!("U-{n}"), 1), named(&second, &own, 5)]);
+            let device = DeviceId::of_serial(ORGANIZATION, &Serial::new(&own).expect("a serial"));
+            let change = json!({"field": "notes", "value": "x", "seen": {}, "strategy": "manual"});
+            let said = json!({"serial": other, "author": "ann", "changes": [change]});
+            edits.push(event(Subject::Device(device), "device.edited", 3, &said));
+        }
+        let _projector = stack.projector().await;
+        // The edits come last, whatever the partitions.
+        appender.append_all(&before).await.expect("appended");
+        rows_equal_the_log(&stack).await;
+        appender.append_all(&edits).await.expect("appended");
+        rows_equal_the_log(&stack).await;
+        let rebuilt = stack.fleetlog_json(&["rebuild", "--json"]).await;
+        assert_eq!(rebuilt["outcome"], "promoted", "{rebuilt}");
+    });
+}
