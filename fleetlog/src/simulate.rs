@@ -2,6 +2,7 @@
 
 mod drive;
 mod machine;
+mod people;
 mod plan;
 mod telling;
 
@@ -12,6 +13,7 @@ use schema::Micros;
 
 use self::{
     drive::Tally,
+    people::{Decisions, PeopleArgs},
     plan::{Plan, Settings},
 };
 use crate::{
@@ -36,12 +38,16 @@ const MAX_DELIVERIES: f64 = 1e9;
 /// Of ten devices, seven end online (one of them on a bad link), two are reported offline and one falls silent, so that
 /// it is late; one rolls its update back.
 ///
+/// With --renames clouds change what they know of their devices, with --edits people do here: where both change the
+/// metadata of one, there are conflicts, and people decide some of them.
+///
 /// Ends with what was sent and how it was answered, and fails unless every delivery was accepted with 202.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   fleetlog simulate --targets .dev/sample/sample.json
   fleetlog simulate --devices 1000 --rate 2000 --duration 1m --seed 7 --targets targets.json
+  fleetlog simulate --targets targets.json --renames --edits 2 --organization ID
   fleetlog simulate --url https://fleet.example.com --integration ID --scheme hmac-sha256 --secret-file secret
 
 A file of targets:
@@ -67,6 +73,12 @@ pub(crate) struct Simulate {
     /// How long the devices' day is, over which the times in the deliveries are spread
     #[arg(long, value_name = "D", default_value = "1h", value_parser = humantime::parse_duration)]
     span: Duration,
+    /// Clouds rename devices and change their metadata: of ten devices one is renamed once, three get other metadata
+    /// now and then
+    #[arg(long)]
+    renames: bool,
+    #[command(flatten)]
+    people: PeopleArgs,
     /// How many deliveries may be on their way at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
@@ -88,6 +100,7 @@ impl Simulate {
             None => vec![self.door.open()?],
         };
         let settings = self.settings(clock::now())?;
+        let people = self.people.people(self.seed).await?;
         let progress = drive::progress(settings.deliveries);
         let plan = Plan::new(settings, doors.iter().map(Door::as_planned).collect());
 
@@ -96,9 +109,23 @@ impl Simulate {
                 std::future::pending::<()>().await;
             }
         };
-        let sent = drive::drive(plan, &doors, self.connections.into(), &progress, interrupted).await;
+        let serials = plan.serials();
+        let driving = drive::drive(plan, &doors, self.connections.into(), &progress, interrupted);
+        let mut decisions = Decisions::default();
+        let (sent, decisions) = match people {
+            None => (driving.await, None),
+            Some(people) => {
+                let sent = tokio::select! {
+                    sent = driving => sent,
+                    () = people.work(&serials, &mut decisions) => unreachable!("they work until they are stopped"),
+                };
+                (sent, Some(decisions))
+            }
+        };
         progress.finish_and_clear();
-        report(&sent.map_err(anyhow::Error::from)?, self.json)
+        let mut tally = sent.map_err(anyhow::Error::from)?;
+        tally.decisions = decisions;
+        report(&tally, self.json)
     }
 
     fn settings(&self, now: Micros) -> Result<Settings, Failure> {
@@ -124,6 +151,7 @@ impl Simulate {
             start,
             span: self.span,
             seed: self.seed,
+            renames: self.renames,
         })
     }
 }
@@ -151,6 +179,17 @@ fn report(tally: &Tally, json: bool) -> Result<(), Failure> {
             "sent {sent} deliveries, {bytes}; answered {}",
             answers.join(", ")
         ))?;
+        if let Some(decisions) = &tally.decisions {
+            output::line(format!(
+                "{} edits, {} of them decided a conflict; {} changed nothing, {} failed",
+                decisions.edits, decisions.resolutions, decisions.passed_over, decisions.failed
+            ))?;
+        }
+    }
+    if let Some(trouble) = tally.decisions.as_ref().and_then(|it| it.first_trouble.as_ref()) {
+        return Err(Failure::unavailable(format!(
+            "not every edit was appended; the first: {trouble}"
+        )));
     }
     let Some(trouble) = &tally.first_trouble else {
         return Ok(());

@@ -7,7 +7,10 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::plan::{Delivery, Plan};
+use super::{
+    people::Decisions,
+    plan::{Delivery, Plan},
+};
 use crate::{
     clock,
     door::Door,
@@ -23,6 +26,9 @@ pub(crate) struct Tally {
     pub(crate) bytes: u64,
     /// Answers by HTTP status; `unanswered` where nobody knows what became of the delivery.
     pub(crate) answered: BTreeMap<String, u64>,
+    /// What people decided meanwhile, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) decisions: Option<Decisions>,
     /// The first answer that was no acceptance, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_trouble: Option<String>,

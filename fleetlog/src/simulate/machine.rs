@@ -67,6 +67,10 @@ pub(crate) enum Said {
     },
     /// It reported its firmware.
     Firmware(Report),
+    /// Its cloud gave it another name.
+    Renamed(String),
+    /// Its cloud changed its metadata, for so many times.
+    Changed(u32),
 }
 
 /// A firmware report, as the device protocol has it.
@@ -90,8 +94,18 @@ const DOWNLOADING: (&str, u8) = ("DOWNLOADING", 1);
 const DOWNLOADED: (&str, u8) = ("DOWNLOADED", 2);
 const UPDATING: (&str, u8) = ("UPDATING", 3);
 
+/// What a cloud changes of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restless {
+    /// Its name, once.
+    Name,
+    /// Its metadata, which was changed so often.
+    Metadata(u32),
+}
+
 /// A device and all it remembers.
 pub(crate) struct Machine {
+    number: u32,
     pub(crate) identity: Identity,
     pub(crate) habit: Habit,
     fate: Fate,
@@ -101,6 +115,8 @@ pub(crate) struct Machine {
     /// When the roll-out reaches it, unless it has.
     rollout: Option<f64>,
     rolls_back: bool,
+    /// What its cloud still does to it, if it does anything.
+    restless: Option<Restless>,
     connected: bool,
     asleep: bool,
     /// When it was last heard.
@@ -131,12 +147,14 @@ impl Machine {
             boot,
         ]);
         Self {
+            number,
             identity,
             habit,
             fate,
             script,
             rollout: Some(rng.random_range(0.3..0.6)),
             rolls_back: number % 10 == 9,
+            restless: None,
             connected: false,
             asleep: false,
             heard_at: None,
@@ -147,6 +165,16 @@ impl Machine {
             signal: rng.random_range(-105..-65),
             rng,
         }
+    }
+
+    /// The same of a cloud that changes names and metadata.
+    pub(crate) fn of_a_restless_cloud(mut self) -> Self {
+        self.restless = match self.number % 10 {
+            6 => Some(Restless::Name),
+            0 | 2 | 4 => Some(Restless::Metadata(0)),
+            _ => None,
+        };
+        self
     }
 
     /// Whether it has said its last word.
@@ -178,11 +206,21 @@ impl Machine {
         if self.script.is_empty() && self.fate == Fate::Flapping {
             self.flap(moment);
         }
+        if self.script.is_empty() {
+            let changed = self.restless(moment);
+            self.script.extend(changed);
+        }
         let said = self.script.pop_front().unwrap_or_else(|| self.reading());
         match said {
             Said::Online => self.connected = true,
             Said::Offline => self.connected = false,
-            Said::Created | Said::Measured(_) | Said::Status(_) | Said::Log { .. } | Said::Firmware(_) => {}
+            Said::Created
+            | Said::Measured(_)
+            | Said::Status(_)
+            | Said::Log { .. }
+            | Said::Firmware(_)
+            | Said::Renamed(_)
+            | Said::Changed(_) => {}
         }
         Some(said)
     }
@@ -190,6 +228,22 @@ impl Machine {
     /// An id for what is said next.
     pub(crate) fn next_id(&mut self) -> Uuid {
         uuid::Builder::from_random_bytes(self.rng.random()).into_uuid()
+    }
+
+    /// What its cloud changes now, if anything.
+    fn restless(&mut self, moment: f64) -> Option<Said> {
+        match self.restless? {
+            Restless::Name if moment >= 0.5 => {
+                self.restless = None;
+                self.identity.name.push_str("-R");
+                Some(Said::Renamed(self.identity.name.clone()))
+            }
+            Restless::Metadata(n) if self.rng.random_ratio(1, 6) => {
+                self.restless = Some(Restless::Metadata(n + 1));
+                Some(Said::Changed(n + 1))
+            }
+            Restless::Name | Restless::Metadata(_) => None,
+        }
     }
 
     fn flap(&mut self, moment: f64) {
@@ -321,7 +375,9 @@ mod tests {
             | Said::Offline
             | Said::Measured(_)
             | Said::Status(_)
-            | Said::Log { .. } => None,
+            | Said::Log { .. }
+            | Said::Renamed(_)
+            | Said::Changed(_) => None,
         };
         let mut versions: Vec<_> = said.iter().filter_map(version).collect();
         versions.dedup();
@@ -352,6 +408,26 @@ mod tests {
     fn a_silent_device_says_nothing_about_it() {
         let said = said(0, Fate::Silent(0.1), 30);
         assert_eq!(said.len(), 3);
+    }
+
+    #[test]
+    fn a_restless_cloud_renames_some_and_changes_the_metadata_of_others() {
+        let habit = Habit {
+            tongue: Tongue::Platform,
+            shape: Shape::Device,
+        };
+        let said = |number: u32| -> Vec<Said> {
+            let mut machine = Machine::new(1, number, habit, Fate::Online).of_a_restless_cloud();
+            (0..100)
+                .map_while(|at| machine.speak(f64::from(at) / 100.0))
+                .collect()
+        };
+        let renamed = |said: &[Said]| said.iter().filter(|one| matches!(one, Said::Renamed(_))).count();
+        let changed = |said: &[Said]| said.iter().filter(|one| matches!(one, Said::Changed(_))).count();
+        assert_eq!((renamed(&said(6)), changed(&said(6))), (1, 0));
+        assert_eq!(renamed(&said(4)), 0);
+        assert!(changed(&said(4)) > 3);
+        assert_eq!((renamed(&said(5)), changed(&said(5))), (0, 0));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) span: Duration,
     /// Everything random follows from it.
     pub(crate) seed: u64,
+    /// Whether clouds change what they know of their devices.
+    pub(crate) renames: bool,
 }
 
 /// Where deliveries go, as far as that shapes them.
@@ -89,7 +91,12 @@ impl Plan {
             let door = &doors[index(number % n_doors)];
             let habit = Habit::of(door.scheme, number / n_doors, number);
             let fate = fate(number, settings.span, &mut rng);
-            Machine::new(settings.seed, number, habit, fate)
+            let machine = Machine::new(settings.seed, number, habit, fate);
+            if settings.renames {
+                machine.of_a_restless_cloud()
+            } else {
+                machine
+            }
         };
         let machines: Vec<_> = if doors.is_empty() {
             Vec::new()
@@ -107,6 +114,12 @@ impl Plan {
             due: BinaryHeap::new(),
             held: BTreeMap::new(),
         }
+    }
+
+    /// The serial numbers that devices begin with.
+    pub(crate) fn serials(&self) -> Vec<String> {
+        let names = self.machines.iter().map(|machine| machine.identity.name.clone());
+        names.collect()
     }
 
     /// Something new, from the next device that still speaks.
@@ -274,6 +287,7 @@ mod tests {
             start: start.parse().unwrap(),
             span: Duration::from_hours(2),
             seed,
+            renames: false,
         };
         Plan::new(settings, doors()).collect()
     }

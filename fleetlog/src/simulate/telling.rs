@@ -118,6 +118,19 @@ pub(crate) fn write(identity: &Identity, habit: Habit, occasion: &Occasion<'_>, 
             let fields = firmware(identity, habit, report, occasion.at);
             cloud(&envelope, habit, "device.updated", fields)
         }
+        Said::Renamed(name) => {
+            let renamed = Envelope {
+                device_name: Some(name.clone()),
+                ..envelope
+            };
+            cloud(&renamed, habit, "device.updated", Map::new())
+        }
+        Said::Changed(n) => {
+            let mut metadata = metadata(identity);
+            metadata["revision"] = (*n).into();
+            let fields = fields(json!({ "metadata": metadata }));
+            cloud(&envelope, habit, "device.updated", fields)
+        }
     }
 }
 
