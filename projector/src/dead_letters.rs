@@ -7,7 +7,7 @@
 //! - [`DeadLetter`]: what is written down of one
 //! - `bisect`: the transaction that finds those of a batch
 //! - `limit`: how many are taken for the events' own fault
-//! - [`list`], [`redrive`](redrive()): what people ask of them
+//! - [`list()`], [`redrive`](redrive()): what people ask of them
 
 pub(crate) mod bisect;
 mod limit;
