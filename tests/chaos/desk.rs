@@ -154,7 +154,7 @@ impl Desk {
             "rebuild",
             "--json",
             "--memory",
-            "16MiB",
+            "128MiB",
             "--workers",
             &workers,
             promotion,

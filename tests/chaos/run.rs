@@ -249,7 +249,7 @@ async fn settled(stack: &Stack, cast: &Mutex<Cast>, ledger: &Mutex<Ledger>) -> V
 /// A rebuild must prove the same rows, and an audit find nothing.
 async fn proved(stack: &Stack, cast: &Mutex<Cast>, findings: &mut Vec<String>) {
     let (code, output, errors) = stack
-        .try_fleetlog(&["rebuild", "--json", "--memory", "16MiB"])
+        .try_fleetlog(&["rebuild", "--json", "--memory", "128MiB"])
         .await;
     let report: Value = serde_json::from_str(&output).unwrap_or_default();
     if code != 0 || report["outcome"] != "promoted" {
