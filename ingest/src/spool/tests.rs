@@ -181,7 +181,7 @@ async fn one_process_has_it_and_it_is_of_one_log() {
 }
 
 #[tokio::test]
-async fn a_file_whose_end_is_gone_or_garbled_keeps_what_was_committed() {
+async fn a_file_whose_end_the_disk_lost_has_all_commits_but_at_most_the_newest() {
     for torn in [1, 100, 4096, 5000] {
         let folder = Folder::new();
         let spool = folder.open();
@@ -205,11 +205,12 @@ async fn a_file_whose_end_is_gone_or_garbled_keeps_what_was_committed() {
         ] {
             fs::write(&path, bytes).unwrap();
             let spool = folder.open();
-            assert_eq!(
-                spool.level().n_records,
-                20,
-                "{what} by {torn}: {:?}",
-                spool.level()
+            let level = spool.level();
+            // The disk has lost what it had synced, which no crash does: the commit that needs it is gone, no other.
+            let least = if what == "grown" { 20 } else { 19 };
+            assert!(
+                (least..=20).contains(&level.n_records),
+                "{what} by {torn}: {level:?}"
             );
             spool.close().await;
         }
