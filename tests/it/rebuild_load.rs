@@ -53,7 +53,7 @@ impl Histories {
         if let Body::HorizonAdvanced(body) = &mut event.body {
             // So long ago that it cuts nothing.
             "logs".clone_into(&mut body.history);
-            body.before = "1990-01-01T00:00:00Z".parse().expect("an instant");
+            body.before = "0001-01-01T00:00:00Z".parse().expect("an instant");
         }
         event
     }
