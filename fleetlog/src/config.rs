@@ -145,8 +145,13 @@ pub(crate) struct ReaderDatabase {
 impl ReaderDatabase {
     /// Connects when it is first used.
     pub(crate) fn pool(&self) -> Result<PgPool, Failure> {
-        pool_that_begins_with(READ_WITHIN_BOUNDS, &self.database_url, "fleetlog", 2)
+        reader_pool(&self.database_url)
     }
+}
+
+/// The database as somebody who may only read sees it. Connects when it is first used.
+pub(crate) fn reader_pool(url: &SecretString) -> Result<PgPool, Failure> {
+    pool_that_begins_with(READ_WITHIN_BOUNDS, url, "fleetlog", 2)
 }
 
 /// A question that takes longer than anybody waits does not burden the server for ever.

@@ -18,12 +18,21 @@ const METADATA: usize = 24 * 1024;
 /// The least that one worker works with, and some more.
 const MEMORY: u64 = 96 * 1024 * 1024;
 
+/// A text that compression finds little in: what is fetched of one that is `x` and nothing else takes hundreds of times
+/// its size on the way.
+fn text(number: u32) -> String {
+    let ids = (0..).map(|part| Uuid::new_v5(&Uuid::nil(), format!("{number}/{part}").as_bytes()));
+    ids.take(METADATA / 32)
+        .map(|id| id.simple().to_string())
+        .collect()
+}
+
 /// A provider shows a device.
 fn observed(number: u32) -> Event {
     let integration = IntegrationId(Uuid::from_u128(2));
     let id = ExternalId::new(&format!("dev-{number}")).expect("an id");
     let at = Micros::from_seconds_nanos(1_790_000_000, 0).expect("in range");
-    let metadata = format!(r#"{{"{number}":"{}"}}"#, "x".repeat(METADATA));
+    let metadata = format!(r#"{{"{number}":"{}"}}"#, text(number));
     Event {
         id: EventId::random(),
         subject: Subject::ProviderDevice(ProviderDevice::by_id(integration, id)),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::Args;
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
 use schema::{Body, DeviceId, Event, Field, OrganizationId, RawJson, Subject};
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -13,7 +14,7 @@ use tokio::time::interval;
 
 use crate::{
     clock,
-    config::{AuthorArgs, KafkaArgs, ReaderDatabase},
+    config::{self, AuthorArgs, KafkaArgs},
     decided::{self, Concern},
     device::{
         change::{Edit, Wanted},
@@ -40,8 +41,9 @@ pub(super) struct PeopleArgs {
     organization: Option<OrganizationId>,
     #[command(flatten)]
     author: AuthorArgs,
-    #[command(flatten)]
-    database: Option<ReaderDatabase>,
+    /// With --edits: the database, as role fleetlog_operator
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<SecretString>,
     #[command(flatten)]
     kafka: KafkaArgs,
 }
@@ -83,12 +85,12 @@ impl PeopleArgs {
         }
         let needed = |what: &str| Failure::usage(format!("with --edits, {what} is needed"));
         let organization = self.organization.ok_or_else(|| needed("--organization"))?;
-        let database = self.database.as_ref();
-        let database = database.ok_or_else(|| needed("--database-url or DATABASE_URL"))?;
+        let database_url = self.database_url.as_ref();
+        let database_url = database_url.ok_or_else(|| needed("--database-url or DATABASE_URL"))?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(u64::MAX - 1);
         Ok(Some(People {
-            pool: database.pool()?,
+            pool: config::reader_pool(database_url)?,
             appender: decided::appender(&self.kafka).await?,
             organization,
             author: self.author.author().to_owned(),
