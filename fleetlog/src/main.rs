@@ -61,10 +61,10 @@ use clap::{Parser, Subcommand};
 
 use self::failure::Failure;
 
-/// Gives back what was freed, and takes a quarter less where many threads share what they have: a rebuild keeps within
-/// its memory by that. Kafka's client, which is C, allocates by it as well.
+/// Gives back what was freed, whichever thread did: a rebuild keeps within its memory by that. Kafka's client, which is
+/// C, allocates by it as well. `.cargo/config.toml` says how it is set.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// An event-sourced device registry for fleets on Golioth
 ///

@@ -48,7 +48,8 @@ pub(super) struct Share {
 impl Share {
     /// What each of so many workers may take of a process that may take so much.
     pub(super) fn of(memory: usize, workers: usize) -> Self {
-        // With less than the least it works as well, in smaller steps: that is for tests.
+        // With less than the least it works as well, in smaller steps: that is for tests, whose processes take more.
+        let is_of_process = memory >= least_memory(workers);
         let sixteenth = memory.saturating_sub(BASE).max(memory / 4) / workers.max(1) / 16;
         Self {
             scan: 2 * sixteenth,
@@ -56,7 +57,11 @@ impl Share {
             sheets: sixteenth,
             rows: 12 * sixteenth,
             // What leaves takes room itself on its way out, and what was freed is given back a moment later.
-            crowded: memory - memory / 5,
+            crowded: if is_of_process {
+                memory - memory / 5
+            } else {
+                usize::MAX
+            },
         }
     }
 
@@ -96,9 +101,12 @@ mod tests {
 
     #[test]
     fn whoever_holds_little_does_not_make_room() {
-        let share = Share::of(1 << 20, 1);
+        let share = Share {
+            // Every process takes more than that.
+            crowded: 1 << 20,
+            ..Share::of(least_memory(1), 1)
+        };
         assert!(!share.is_crowded(0));
-        // Every process takes more than that.
-        assert!(share.is_crowded(1 << 20) || resident().is_none());
+        assert!(share.is_crowded(share.rows) || resident().is_none());
     }
 }
