@@ -1,5 +1,7 @@
 //! Why a command came to nothing, as an exit code and a line on stderr.
 
+mod postgres;
+
 use std::{
     fmt::{self, Display},
     io,
@@ -14,6 +16,8 @@ use projector::{
     rebuild::RebuildError, rewrite::RewriteError,
 };
 use stream::{AppendError, KafkaFault, ReadError, topics::TopicsError};
+
+use self::postgres::Meaning;
 
 /// Why a command came to nothing. The variants are the exit codes.
 #[derive(Debug)]
@@ -269,7 +273,11 @@ impl From<KafkaFault> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
+        let of_postgres = error.chain().find_map(|cause| cause.downcast_ref());
+        match of_postgres.map_or(Meaning::Said, postgres::meaning) {
+            Meaning::Away | Meaning::Full => Self::Unavailable(error),
+            Meaning::Said => Self::Failed(error),
+        }
     }
 }
 
@@ -279,24 +287,6 @@ impl From<io::Error> for Failure {
             Self::OutputClosed
         } else {
             Self::Failed(error.into())
-        }
-    }
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        let answered = matches!(
-            error,
-            sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
-        );
-        let timed_out = matches!(error, sqlx::Error::PoolTimedOut);
-        let error = anyhow::Error::from(error);
-        if answered {
-            Self::Failed(error.context("PostgreSQL"))
-        } else if timed_out {
-            Self::unavailable("PostgreSQL cannot be reached, or has no connection to spare")
-        } else {
-            Self::Unavailable(error.context("PostgreSQL"))
         }
     }
 }
@@ -315,9 +305,9 @@ impl From<ControlError> for Failure {
             | ControlError::Scheme(_)
             | ControlError::Secret(_) => Self::Refused(error.into()),
             ControlError::Database(error) => error.into(),
-            ControlError::Unseal(_) | ControlError::Unreadable(_) | ControlError::Migration(_) => {
-                Self::Failed(error.into())
-            }
+            // A migration may be cut short as any other statement.
+            ControlError::Migration(_) => anyhow::Error::from(error).into(),
+            ControlError::Unseal(_) | ControlError::Unreadable(_) => Self::Failed(error.into()),
         }
     }
 }
