@@ -60,6 +60,8 @@ struct State {
     confirmed: Instant,
     /// What keeps it from being confirmed, for people.
     trouble: Option<String>,
+    /// When that was last said in the log.
+    told: Option<Instant>,
 }
 
 /// What is known of an integration.
@@ -122,6 +124,7 @@ impl Registry {
             state: Mutex::new(State {
                 confirmed: Instant::now(),
                 trouble: None,
+                told: None,
             }),
             loaded: watch::Sender::new(loaded),
         }))
@@ -179,7 +182,9 @@ impl Registry {
     /// How well it is informed.
     pub fn status(&self) -> Status {
         let view = self.0.view();
-        let State { confirmed, trouble } = self.0.state().clone();
+        let State {
+            confirmed, trouble, ..
+        } = self.0.state().clone();
         let age = if view.follows() {
             confirmed.elapsed()
         } else {

@@ -118,8 +118,10 @@ impl ProjectorArgs {
             projector::survey::keep(surveyed, large, stop).await;
             Ok::<_, Infallible>(())
         });
-        role.tasks.start("projector", |stop| {
-            projector::run(config, log, pool, health, stop)
+        let cause = role.cause();
+        role.tasks.start("projector", |stop| async move {
+            let ended = Box::pin(projector::run(config, log, pool, health, stop)).await;
+            ended.map_err(|error| cause.is(error.into()))
         });
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! What starts every role alike.
 
 use std::{
+    fmt::Display,
     net::{SocketAddr, TcpListener},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,6 +18,8 @@ use crate::failure::Failure;
 
 /// How long a role that waits for Kafka waits before it asks again.
 const KAFKA_PAUSE: Duration = Duration::from_secs(1);
+/// How long its first question may take before it says so: clients try for a while before they give up.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 /// How often it says so in the log.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -108,11 +112,27 @@ pub(crate) fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
 /// What would lose events, and what the client refuses, it refuses tomorrow as well: then waiting ends.
 pub(crate) async fn checked_log(
     config: &LogConfig,
-    waits: impl Fn(&TopicsError),
+    waits: impl Fn(&dyn Display),
 ) -> Result<LogIdentity, TopicsError> {
+    let brokers = &config.brokers;
     let mut told = None::<Instant>;
     loop {
-        let error = match stream::topics::check(config).await {
+        let mut asking = pin!(stream::topics::check(config));
+        let asked = if told.is_none() {
+            tokio::select! {
+                answer = &mut asking => answer,
+                () = sleep(FIRST_PATIENCE) => {
+                    let why = "no answer so far";
+                    waits(&why);
+                    tracing::warn!(brokers, "waiting for Kafka at {brokers}: {why}");
+                    told = Some(Instant::now());
+                    asking.await
+                }
+            }
+        } else {
+            asking.await
+        };
+        let error = match asked {
             Ok(log) => return Ok(log),
             Err(error @ TopicsError::Kafka(KafkaFault::Setting(_))) => return Err(error),
             Err(error @ (TopicsError::Kafka(_) | TopicsError::NotThere)) => error,
@@ -122,7 +142,7 @@ pub(crate) async fn checked_log(
         };
         waits(&error);
         if told.is_none_or(|at| at.elapsed() >= TELL_INTERVAL) {
-            tracing::warn!(%error, "waiting for Kafka: {error}");
+            tracing::warn!(%error, brokers, "waiting for Kafka at {brokers}: {error}");
             told = Some(Instant::now());
         }
         sleep(KAFKA_PAUSE).await;

@@ -7,7 +7,7 @@
 //! - [`connectivity`]: whether a device is online, derived when read
 //! - `commit`: one transaction, with `linking` in it and the statements in `sql`
 //! - [`dead_letters`]: what cannot be folded is set aside, and can be folded again
-//! - [`run()`]: consumes the log; `ownership` knows what this projector may fold
+//! - [`run()`]: consumes the log, once what it needs is there (`awaited`); `ownership` knows what this projector may fold
 //! - [`generations`]: the schemas that hold what is projected, and the views over one of them
 //! - [`rebuild`]: everything folded again beside it, and compared
 //! - [`checkpoint`]: what readings made of registers, kept in the log, so that readings may expire
@@ -27,6 +27,7 @@ pub mod rewrite;
 pub mod survey;
 
 mod attempt;
+mod awaited;
 mod commit;
 mod linking;
 mod ownership;

@@ -5,18 +5,16 @@ use std::time::Duration;
 use schema::Topic;
 use service::{CancellationToken, Check, Health};
 use sqlx::PgPool;
-use stream::{Delivery, LogConfig, LogIdentity, Reader, topics::TopicsError};
+use stream::{Delivery, LogConfig, Reader};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::{
-    Config, FOLD_VERSION, ProjectorError,
+    Config, ProjectorError, awaited,
     commit::Target,
-    generations::{self, GenerationError},
     metrics::{self, Metric},
     ownership::Halt,
     pause::Pause,
     project::{Done, Projection},
-    sql::{Verdict, verdict},
     waiting,
 };
 
@@ -80,10 +78,12 @@ async fn work(
     health: Health,
     shutdown: CancellationToken,
 ) -> Result<(), ProjectorError> {
-    let Some(identity) = identify(&config, &log, &health, &shutdown).await? else {
-        return Ok(());
-    };
-    let Some(generation) = active_generation(&config, &pool, &health, &shutdown).await? else {
+    // Both at once: whoever waits for two servers is told of both.
+    let (Some(identity), Some(generation)) = tokio::try_join!(
+        awaited::log(&config, &log, &health, &shutdown),
+        awaited::active_generation(&config, &pool, &health, &shutdown),
+    )?
+    else {
         return Ok(());
     };
     tracing::info!(
@@ -226,7 +226,8 @@ impl Consumer<'_> {
         if active.is_none_or(|active| active == before) {
             return Ok(Done::Written);
         }
-        let Some(generation) = active_generation(self.config, self.pool, self.health, shutdown).await? else {
+        let awaited = awaited::active_generation(self.config, self.pool, self.health, shutdown);
+        let Some(generation) = awaited.await? else {
             return Ok(Done::Stopped);
         };
         tracing::info!(
@@ -351,58 +352,5 @@ impl Consumer<'_> {
             Check::passing(format!("{} partitions owned, {lag} events behind", owned.len()))
         };
         self.health.set("partitions", partitions);
-    }
-}
-
-/// Learns which log it is; waits while Kafka is away.
-async fn identify(
-    config: &Config,
-    log: &LogConfig,
-    health: &Health,
-    shutdown: &CancellationToken,
-) -> Result<Option<LogIdentity>, ProjectorError> {
-    let mut pause = Pause::new(config);
-    loop {
-        let error = match stream::topics::check(log).await {
-            Ok(identity) => return Ok(Some(identity)),
-            Err(TopicsError::Kafka(fault)) => fault,
-            Err(error) => return Err(error.into()),
-        };
-        tracing::warn!(%error, "Kafka is not available: {error}");
-        health.set("kafka", Check::failing(format!("not available: {error}")));
-        tokio::select! {
-            () = tokio::time::sleep(pause.next()) => {}
-            () = shutdown.cancelled() => return Ok(None),
-        }
-    }
-}
-
-/// The generation to fill; waits while Postgres is away.
-async fn active_generation(
-    config: &Config,
-    pool: &PgPool,
-    health: &Health,
-    shutdown: &CancellationToken,
-) -> Result<Option<String>, ProjectorError> {
-    let mut pause = Pause::new(config);
-    loop {
-        let error = match generations::active(pool).await {
-            Ok(active) if active.fold_version == FOLD_VERSION => return Ok(Some(active.generation)),
-            Ok(active) => {
-                return Err(ProjectorError::FoldVersion {
-                    generation: active.generation,
-                    held: active.fold_version,
-                    own: FOLD_VERSION,
-                });
-            }
-            Err(GenerationError::Database(error)) if verdict(&error) == Verdict::Reconnect => error,
-            Err(error) => return Err(error.into()),
-        };
-        tracing::warn!(%error, "Postgres is not available: {error}");
-        health.set("postgres", Check::failing(format!("not available: {error}")));
-        tokio::select! {
-            () = tokio::time::sleep(pause.next()) => {}
-            () = shutdown.cancelled() => return Ok(None),
-        }
     }
 }

@@ -152,3 +152,41 @@ fn a_door_that_starts_without_postgres_says_what_it_waits_for() {
         known(&integration).await;
     });
 }
+
+#[test]
+fn a_command_whose_session_postgres_ends_says_that_it_is_unavailable() {
+    on_stack(|stack| async move {
+        // It waits for a lock, and is in the middle of a statement when the server lets it go.
+        let mut held = stack.admin.begin().await.expect("a transaction");
+        sqlx::query("LOCK TABLE gen_1.devices IN ACCESS EXCLUSIVE MODE")
+            .execute(&mut *held)
+            .await
+            .expect("the owner may");
+        let organization = stack.organization().await;
+        let mut command = stack.start(&["device", "list", "--organization", &organization]);
+        eventually("it is let go", || async {
+            let ended: i64 = sqlx::query_scalar(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'fleetlog'",
+            )
+            .fetch_one(&stack.admin)
+            .await
+            .map_err(|error| error.to_string())?;
+            if ended > 0 {
+                Ok(())
+            } else {
+                Err("it does not wait yet".to_owned())
+            }
+        })
+        .await;
+        let code = eventually("it ends", || {
+            let ended = command.ended().ok_or_else(|| "not yet".to_owned());
+            async { ended }
+        })
+        .await;
+        let said = command.errors();
+        assert_eq!(code, 5, "{said}");
+        assert!(said.contains("run the command again"), "{said}");
+        held.rollback().await.expect("it can");
+    });
+}

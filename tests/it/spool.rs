@@ -14,16 +14,16 @@ use tokio::join;
 use crate::door::known;
 
 /// A door with a spool, behind a proxy of its own to Kafka.
-struct Spooling {
-    door: Role,
-    integration: Integration,
-    kafka: Proxy,
+pub(crate) struct Spooling {
+    pub(crate) door: Role,
+    pub(crate) integration: Integration,
+    pub(crate) kafka: Proxy,
     brokers: String,
     dir: PathBuf,
 }
 
 impl Spooling {
-    async fn start(stack: &Stack, variables: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(stack: &Stack, variables: &[(&str, &str)]) -> Self {
         let (kafka, brokers) = kafka_proxy().await;
         let dir = stack.folder.join("spool");
         let door = door(stack, &brokers, &dir, variables).await.ready().await;
@@ -40,13 +40,13 @@ impl Spooling {
     }
 
     /// Starts the door again on its folder.
-    async fn again(&mut self, stack: &Stack) {
+    pub(crate) async fn again(&mut self, stack: &Stack) {
         self.door = door(stack, &self.brokers, &self.dir, &[]).await;
         let path = format!("/v1/webhooks/{}", self.integration.id);
         self.integration.url = format!("{}{path}", self.door.url);
     }
 
-    fn delivery(&self, n: usize) -> Delivery {
+    pub(crate) fn delivery(&self, n: usize) -> Delivery {
         let body = json!({ "n": n }).to_string();
         Delivery::golioth(&self.integration, &format!("sp-{}", n % 9), "/s", body)
             .header("ce-id", &format!("once-{n}"))
@@ -74,13 +74,13 @@ async fn door(stack: &Stack, brokers: &str, dir: &std::path::Path, variables: &[
     stack.role_with(&["ingest"], &all).await
 }
 
-fn id(answer: &Value) -> String {
+pub(crate) fn id(answer: &Value) -> String {
     let id = answer["events"][0]["id"].as_str();
     id.unwrap_or_else(|| panic!("no id in {answer}")).to_owned()
 }
 
 /// Waits until nothing is spooled and readiness has nothing to say.
-async fn drained(door: &Role) {
+pub(crate) async fn drained(door: &Role) {
     eventually("all that was spooled is in the log", || async {
         let health = crate::outages::readiness(door).await?;
         let records = door.metric("fleetlog_ingest_spool_records").await;
@@ -95,7 +95,7 @@ async fn drained(door: &Role) {
 }
 
 /// Every id of the log, with what its event says.
-async fn in_the_log(stack: &Stack) -> BTreeMap<String, String> {
+pub(crate) async fn in_the_log(stack: &Stack) -> BTreeMap<String, String> {
     let log = tests::read_log(&stack.log).await;
     log.into_iter()
         .map(|(_, event)| (event.id.to_string(), format!("{:?}", event.body)))

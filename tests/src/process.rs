@@ -140,6 +140,28 @@ impl Role {
         signal(&self.child, name);
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be asked")
+    }
+
+    /// Kilobytes of memory that it takes now, as the system counts them.
+    pub fn resident_kilobytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Kilobytes of memory that it has taken at most.
+    pub fn most_resident_kilobytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+        number.expect("the process runs, and the system says what it takes")
+    }
+
     /// SIGTERM, then waits for the end.
     pub async fn stop(mut self) -> anyhow::Result<ExitStatus> {
         self.signal("TERM");

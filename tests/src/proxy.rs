@@ -68,7 +68,15 @@ impl Proxy {
     /// # Errors
     /// No port is free.
     pub fn to_kafka(broker: SocketAddr) -> io::Result<Self> {
-        Self::begin(0, broker, Some(as_kafka_writes(broker)))
+        Self::to_kafka_at(0, broker)
+    }
+
+    /// The same at a port of one's own.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn to_kafka_at(port: u16, broker: SocketAddr) -> io::Result<Self> {
+        Self::begin(port, broker, Some(as_kafka_writes(broker)))
     }
 
     fn begin(port: u16, server: SocketAddr, advertised: Option<[u8; 13]>) -> io::Result<Self> {

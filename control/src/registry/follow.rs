@@ -32,6 +32,8 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const FLUSH_INTERVAL: Duration = Duration::from_secs(3);
 /// Pauses between attempts of the first load: they double from the first to the last.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+/// How often it is said in the log that Postgres cannot be asked.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 /// Most uses that are written with one statement.
 const FLUSH_ROWS: usize = 5_000;
 
@@ -182,14 +184,25 @@ impl Follower {
 
     fn failed(&self, trouble: &Trouble) {
         let reason = trouble.for_people();
-        let (age, before) = {
+        let (age, is_due) = {
             let mut state = self.shared.state();
-            (state.confirmed.elapsed(), state.trouble.replace(reason.clone()))
+            let is_news = state.trouble.replace(reason.clone()).as_ref() != Some(&reason);
+            // At once for each kind of trouble, then now and then: not once a second.
+            let is_due = is_news || state.told.is_none_or(|at| at.elapsed() >= TELL_INTERVAL);
+            if is_due {
+                state.told = Some(Instant::now());
+            }
+            (state.confirmed.elapsed(), is_due)
         };
-        // Once for each kind of trouble, not once a second.
-        if before.as_ref() != Some(&reason) {
-            let error = trouble;
-            tracing::warn!(%error, age_s = age.as_secs(), "cannot follow the integrations: {reason}");
+        if is_due {
+            let (options, error) = (self.pool.connect_options(), trouble);
+            let (host, port) = (options.get_host(), options.get_port());
+            let age_s = age.as_secs();
+            if *self.shared.loaded.borrow() {
+                tracing::warn!(%error, age_s, "cannot follow the integrations in PostgreSQL at {host}:{port}: {reason}");
+            } else {
+                tracing::warn!(%error, age_s, "waiting for PostgreSQL at {host}:{port}, for the integrations: {reason}");
+            }
         }
         metrics::counter!(REGISTRY_FAILURES).increment(1);
         self.measure();

@@ -1,7 +1,5 @@
 //! What a failed statement means for a command: whether PostgreSQL was away, or said no.
 
-
-
 use sqlx::Error;
 
 use super::Failure;
