@@ -176,10 +176,10 @@ pub(crate) struct Data {
 impl Data {
     /// As it was sent, brought within bounds.
     fn sent(raw: &RawJson, shapes: &mut shape::Shapes) -> Self {
-        match plain::leaves(raw.get()) {
-            Some(leaves) => Self {
-                text: raw.get().to_owned(),
-                shape: shapes.of(leaves),
+        match plain::read(raw.get()) {
+            Some(plain) => Self {
+                text: plain.text.into_owned(),
+                shape: shapes.of(plain.leaves),
             },
             None => Self::stored(&stored::value(raw)),
         }

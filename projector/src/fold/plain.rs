@@ -2,6 +2,11 @@
 //!
 //! Nearly all that devices send is of this kind, and parsing it into values and writing it again is most of what folding
 //! it would cost. Whatever is not certainly plain takes that longer way, and ends the same.
+//!
+//! Only the order of an object's keys is another: that of `jsonb`, the shorter ones first. There it makes no difference
+//! but to the time that Postgres takes, which else sorts them: a third of what it takes to read such an object.
+
+use std::borrow::Cow;
 
 use super::shape;
 
@@ -14,8 +19,15 @@ const MAX_DIGITS: usize = 64;
 /// Objects of more keys are taken apart: each key is compared with all before it.
 const MAX_KEYS: usize = 32;
 
-/// The leaves of a JSON text that is stored as it stands; `None` if it has to be taken apart.
-pub(super) fn leaves(text: &str) -> Option<shape::Leaves> {
+/// What one pass over a text shows.
+pub(super) struct Plain<'a> {
+    pub(super) leaves: shape::Leaves,
+    /// What is stored.
+    pub(super) text: Cow<'a, str>,
+}
+
+/// A JSON text that is stored as it stands; `None` if it has to be taken apart.
+pub(super) fn read(text: &str) -> Option<Plain<'_>> {
     if text.len() > MAX_BYTES {
         return None;
     }
@@ -24,9 +36,47 @@ pub(super) fn leaves(text: &str) -> Option<shape::Leaves> {
         pointer: String::with_capacity(64),
         leaves: shape::Leaves::with_capacity(256),
         keys: Vec::with_capacity(16),
+        fields: Vec::with_capacity(16),
     };
     pass.value(0)?;
-    Some(pass.leaves)
+    let (leaves, fields) = (pass.leaves, pass.fields);
+    let text = if fields.is_sorted_by(|one, other| one.is_before(other)) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(sorted(fields, text.len()))
+    };
+    Some(Plain { leaves, text })
+}
+
+/// An object of these fields.
+fn sorted(mut fields: Vec<Field<'_>>, n_bytes: usize) -> String {
+    fields.sort_unstable_by_key(Field::place);
+    let mut object = String::with_capacity(n_bytes);
+    for (field, number) in fields.iter().zip(0..) {
+        object.push(if number == 0 { '{' } else { ',' });
+        object.push_str(field.text);
+    }
+    object.push('}');
+    object
+}
+
+/// A field of the outermost object.
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    key: &'a str,
+    /// Key and value, as they stand.
+    text: &'a str,
+}
+
+impl<'a> Field<'a> {
+    /// Its place in the order of `jsonb`.
+    fn place(&self) -> (usize, &'a [u8]) {
+        (self.key.len(), self.key.as_bytes())
+    }
+
+    fn is_before(&self, other: &Self) -> bool {
+        self.place() < other.place()
+    }
 }
 
 /// One pass over a text that is known to be JSON.
@@ -37,6 +87,8 @@ struct Pass<'a> {
     leaves: shape::Leaves,
     /// Keys of the objects that are being read, the innermost last.
     keys: Vec<&'a str>,
+    /// Those of the outermost object.
+    fields: Vec<Field<'a>>,
 }
 
 impl<'a> Pass<'a> {
@@ -63,6 +115,7 @@ impl<'a> Pass<'a> {
         }
         loop {
             self.skip_space();
+            let field = self.rest;
             let key = self.string()?;
             let before = self.keys.get(first..)?;
             // The last of a doubled key counts; and some keys are written otherwise, in a pointer or in the table.
@@ -75,6 +128,10 @@ impl<'a> Pass<'a> {
             self.pointer.push_str(key);
             self.value(depth)?;
             self.pointer.truncate(end);
+            if depth == 1 {
+                let text = field.get(..field.len() - self.rest.len())?;
+                self.fields.push(Field { key, text });
+            }
             if self.take(b',').is_none() {
                 self.take(b'}')?;
                 self.keys.truncate(first);
@@ -184,7 +241,7 @@ mod tests {
     use crate::fold::stored;
 
     fn shape(text: &str) -> Option<Uuid> {
-        leaves(text).map(|leaves| leaves.shape())
+        read(text).map(|plain| plain.leaves.shape())
     }
 
     /// The longer way.
@@ -205,6 +262,25 @@ mod tests {
         assert_eq!(
             RawJson::parse(text).expect("JSON").value().expect("shallow"),
             value
+        );
+        let stored = read(text).expect("it is plain").text;
+        assert_eq!(
+            RawJson::parse(&stored).expect("JSON").value().expect("shallow"),
+            value
+        );
+    }
+
+    #[rstest]
+    #[case::sorted(r#"{ "b":1, "aa" : {"z":1,"y":2} }"#, r#"{ "b":1, "aa" : {"z":1,"y":2} }"#)]
+    #[case::unsorted(
+        r#" {"aa":[1, 2],"c" : 1 ,"b":{"z":1,"y":2}}"#,
+        r#"{"b":{"z":1,"y":2},"c" : 1,"aa":[1, 2]}"#
+    )]
+    #[case::within_a_list(r#"[{"b":1,"a":2}]"#, r#"[{"b":1,"a":2}]"#)]
+    fn the_fields_of_an_object_are_in_the_order_of_jsonb(#[case] sent: &str, #[case] stored: &str) {
+        assert_eq!(
+            read(sent).map(|plain| plain.text.into_owned()).as_deref(),
+            Some(stored)
         );
     }
 
@@ -263,6 +339,8 @@ mod tests {
             if let Some(plain) = shape(&text) {
                 let (value, of_value) = taken_apart(&text);
                 prop_assert_eq!(plain, of_value);
+                let stored = read(&text).expect("it is plain").text;
+                prop_assert_eq!(&RawJson::parse(&stored).expect("JSON").value().expect("shallow"), &value);
                 prop_assert_eq!(RawJson::parse(&text).expect("JSON").value().expect("shallow"), value);
             }
         }

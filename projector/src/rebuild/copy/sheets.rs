@@ -1,6 +1,6 @@
 //! Sheets being filled, one a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc;
 
@@ -8,6 +8,9 @@ use super::{Into, Row, Sheet};
 
 /// A sheet is handed over when it is this large: then what a statement costs is little beside its rows.
 const FULL: usize = 1024 * 1024;
+
+/// What a sheet begins with, while nobody knows whether more comes.
+const LITTLE: usize = 16 * 1024;
 
 /// Nobody takes sheets any more.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(in crate::rebuild) struct Sheets {
     bound: usize,
     waiting: usize,
     n_rows: BTreeMap<&'static str, u64>,
+    /// Tables of which a sheet was full: the next one will be as well, and need not grow up to it.
+    busy: BTreeSet<&'static str>,
 }
 
 impl Sheets {
@@ -35,6 +40,7 @@ impl Sheets {
             bound,
             waiting: 0,
             n_rows: BTreeMap::new(),
+            busy: BTreeSet::new(),
         }
     }
 
@@ -44,15 +50,17 @@ impl Sheets {
         into: Into,
         write: impl FnOnce(&mut Row<'_>),
     ) -> Result<(), Gone> {
-        let sheet = self
-            .open
-            .entry(into)
-            .or_insert_with(|| Sheet::new(into, self.full.min(16 * 1024)));
+        let sheet = self.open.entry(into).or_insert_with(|| {
+            let is_busy = self.busy.contains(into.table());
+            // A row more goes on it than makes it full.
+            Sheet::new(into, if is_busy { self.full + LITTLE } else { LITTLE })
+        });
         let before = sheet.len();
         sheet.add(write);
         let after = sheet.len();
         self.waiting += after - before;
         if after >= self.full {
+            self.busy.insert(into.table());
             self.hand_over(into)?;
         }
         while self.waiting > self.bound {
