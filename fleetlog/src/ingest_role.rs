@@ -11,6 +11,7 @@ use clap::Args;
 use control::Registry;
 use ingest::{Behind, Config, Log, Spool};
 use secrecy::SecretString;
+use service::Traces;
 use stream::{Appender, LogConfig};
 
 use crate::{
@@ -156,7 +157,7 @@ impl IngestArgs {
 
         let (registry, follower) = Registry::new(pool, keyring);
         role.tasks.start("registry", |stop| follower.run(stop));
-        let config = self.limits.config(log.prefix.clone());
+        let config = self.limits.config(log.prefix.clone(), role.traces.clone());
         let behind = Behind {
             registry,
             log: Log::awaited(),
@@ -198,7 +199,7 @@ async fn find(
 }
 
 impl Limits {
-    fn config(&self, topic_prefix: String) -> Config {
+    fn config(&self, topic_prefix: String, traces: Traces) -> Config {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Config {
             topic_prefix,
@@ -210,6 +211,7 @@ impl Limits {
             shutdown_timeout: self.shutdown_timeout,
             workers: self.workers.unwrap_or(cores),
             max_connections: self.max_connections,
+            traces,
         }
     }
 }

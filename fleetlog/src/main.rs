@@ -24,6 +24,7 @@ mod run;
 
 mod migrate;
 mod topics;
+mod trace_args;
 
 mod audit_rows;
 mod checkpoint;

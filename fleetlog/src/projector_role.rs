@@ -5,7 +5,7 @@ use std::{convert::Infallible, fs, net::SocketAddr, process, time::Duration};
 use clap::Args;
 use projector::Config;
 use secrecy::SecretString;
-use service::{Health, http};
+use service::{Health, Traces, http};
 use stream::LogConfig;
 
 use crate::{
@@ -107,7 +107,7 @@ impl ProjectorArgs {
     pub(crate) fn start(&self, role: &mut Role, kafka: &KafkaArgs, health: Health) -> Result<(), Failure> {
         let log = kafka.log()?;
         let pool = config::pool(&self.projector_database_url, "fleetlog projector", CONNECTIONS)?;
-        let config = self.config(&log);
+        let config = self.config(&log, role.traces.clone());
         let (every, upkept, looking) = (self.checkpoint_interval, log.clone(), pool.clone());
         role.tasks.start("upkeep", |stop| async move {
             projector::upkeep(upkept, looking, every, stop).await;
@@ -126,7 +126,7 @@ impl ProjectorArgs {
         Ok(())
     }
 
-    fn config(&self, log: &LogConfig) -> Config {
+    fn config(&self, log: &LogConfig, traces: Traces) -> Config {
         let group = self.group.clone();
         Config {
             group: group.unwrap_or_else(|| format!("{}.projector", log.prefix)),
@@ -136,6 +136,7 @@ impl ProjectorArgs {
             max_pause: self.max_pause,
             stop_within: self.stop_within,
             max_set_aside_percent: self.max_set_aside_percent,
+            traces,
         }
     }
 }

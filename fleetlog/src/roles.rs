@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use service::{Health, Metrics, Supervisor, shutdown, telemetry};
+use service::{Health, Metrics, Supervisor, Traces, shutdown, telemetry};
 use stream::{KafkaFault, LogConfig, LogIdentity, topics::TopicsError};
 use tokio::time::{Instant, sleep};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, trace_args::TraceArgs};
 
 /// How long a role that waits for Kafka waits before it asks again.
 const KAFKA_PAUSE: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub(crate) struct RoleArgs {
         value_parser = humantime::parse_duration
     )]
     stop_timeout: Duration,
+    #[command(flatten)]
+    traces: TraceArgs,
 }
 
 /// A role about to start: its telemetry runs, its tasks are still to be given.
@@ -46,6 +48,7 @@ pub(crate) struct Role {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) tasks: Supervisor,
+    pub(crate) traces: Traces,
     cause: Cause,
 }
 
@@ -71,10 +74,12 @@ impl RoleArgs {
     pub(crate) fn begin(&self, name: &str) -> Result<Role, Failure> {
         let metrics = telemetry::init(name, Some(&self.filter)).map_err(Failure::usage)?;
         stream::metrics::describe();
+        let traces = self.traces.traces(name)?;
         Ok(Role {
             metrics,
             health: Health::default(),
             tasks: Supervisor::new(self.stop_timeout),
+            traces,
             cause: Cause::default(),
         })
     }
@@ -84,6 +89,7 @@ impl Role {
     /// Runs until told to stop, or until a task ends.
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let ended = self.tasks.run_until(shutdown::signal()).await;
+        self.traces.stop().await;
         if ended.is_ok() {
             tracing::info!("stopped");
         }

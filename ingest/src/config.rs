@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
+use service::Traces;
+
 /// Limits and deadlines of the door. Read once, from arguments.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -25,6 +27,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Most connections at once over the whole process. Usually 10 000.
     pub max_connections: usize,
+    /// Where spans of deliveries go, if anybody wants them.
+    pub traces: Traces,
 }
 
 impl Config {
@@ -55,6 +59,7 @@ impl Config {
             shutdown_timeout: Self::USUAL_SHUTDOWN_TIMEOUT,
             workers,
             max_connections: Self::USUAL_MAX_CONNECTIONS,
+            traces: Traces::off(),
         }
     }
 }

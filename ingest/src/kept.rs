@@ -50,6 +50,14 @@ pub(crate) enum Place {
 }
 
 impl Kept {
+    /// Whether any of it waits for the log.
+    pub(crate) fn is_spooled(&self) -> bool {
+        let events = self.events.iter().flatten().map(|event| &event.place);
+        let letters = self.dead_letter.iter().chain(&self.dead_letters);
+        let mut places = events.chain(letters.map(|letter| &letter.place));
+        places.any(|place| matches!(place, Place::Spooled { .. }))
+    }
+
     /// What a delivery came to, with the places of its events and then of its letters.
     pub(crate) fn new(normalized: &Normalized, places: Vec<Place>) -> Self {
         let mut places = places.into_iter();

@@ -17,6 +17,7 @@ use crate::{
     kept::Kept,
     metrics,
     normalize::normalize,
+    trace::Told,
 };
 
 /// Accepts one delivery.
@@ -29,7 +30,10 @@ pub(crate) async fn receive(
 ) -> HttpResponse {
     let begun = Instant::now();
     let named = integration_id::named(&request);
-    let (answer, outcome) = match deliver(&request, payload, &door, named).await {
+    let mut told = Told::of(&door.config.traces, begun);
+    let delivered = deliver(&request, payload, &door, named, &mut told).await;
+    told.end(&delivered, named.ok());
+    let (answer, outcome) = match delivered {
         Ok(kept) => (HttpResponse::Accepted().json(kept), "accepted"),
         Err(rejection) => {
             door.refusals.note(&rejection, named.ok());
@@ -46,6 +50,7 @@ async fn deliver(
     payload: web::Payload,
     door: &Door,
     named: Result<IntegrationId, Doubt>,
+    told: &mut Told<'_>,
 ) -> Result<Kept, Rejection> {
     let received = now();
     let headers = request.headers();
@@ -64,10 +69,12 @@ async fn deliver(
 
     let delivery = Verified::verify(&integration, claim, headers, body, received)?;
     admitted.verified();
+    told.follow(headers);
     door.registry.note_use(delivery.credential(), received);
     lane.pass(integration.rate_ceiling, Instant::now())?;
 
-    let normalized = normalize(&delivery, limit)?;
+    let mut normalized = normalize(&delivery, limit)?;
     admitted.grow(normalized.n_bytes_unpacked)?;
+    told.mark(&mut normalized);
     door.keep(&delivery, normalized).await
 }

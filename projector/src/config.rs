@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use service::Traces;
+
 /// How a projector works. Those of one generation share a consumer group.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub stop_within: Duration,
     /// How many of a hundred recent events may be set aside before their partition is halted instead; 100: any number.
     pub max_set_aside_percent: u8,
+    /// Where spans of what is committed go, if anybody wants them.
+    pub traces: Traces,
 }
 
 impl Config {

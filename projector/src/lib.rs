@@ -14,7 +14,8 @@
 //! - [`rewrite`]: the log copied without subjects that are to be forgotten
 //! - [`horizon`]: where histories were cut; [`upkeep()`] drops what is behind, and takes checkpoints
 //! - [`survey`]: how every device stands, looked up now and then
-//! - [`metrics`]: what a projector measures; `waiting` counts what waits for a person
+//! - [`metrics`]: what a projector measures; `waiting` counts what waits for a person; `spans` tells of what is
+//!   committed, to whoever follows a trace
 
 pub mod checkpoint;
 pub mod connectivity;
@@ -39,6 +40,7 @@ pub mod metrics;
 mod pause;
 mod project;
 mod run;
+mod spans;
 mod upkeep;
 mod waiting;
 

@@ -25,6 +25,7 @@ use crate::{
     metrics::Metric,
     ownership::{Halt, Ownership, Reconciled},
     pause::Pause,
+    spans::Committed,
     sql::{Verdict, offsets, rebuilds, session, verdict},
 };
 
@@ -271,6 +272,7 @@ impl Projection {
 
     /// Tries until it is written, or never will be.
     async fn try_until_settled(&mut self, records: &[Read]) -> Result<Tried, ProjectorError> {
+        let at_hand = Instant::now();
         let mut pause = Pause::new(&self.config);
         let mut n_repeats = 0;
         // Folding costs more than a comparison: what was prepared is good as long as the same places are owned.
@@ -288,6 +290,15 @@ impl Projection {
             match outcome {
                 Ok(Bisected::Committed(written, aside)) => {
                     self.connection = Some(connection);
+                    let committed = Committed {
+                        target: &self.target,
+                        attempt: &attempt,
+                        written: &written,
+                        aside: &aside,
+                        begun: at_hand.into_std(),
+                        n_repeats,
+                    };
+                    committed.tell(&self.config.traces, records, &self.owned);
                     self.owned.advanced(&attempt.places);
                     self.limit.note(attempt.n_records(), aside.len());
                     attempt.measure(&written, &aside, began.elapsed());

@@ -27,9 +27,11 @@ pub mod metrics;
 pub mod shutdown;
 pub mod supervisor;
 pub mod telemetry;
+pub mod traces;
 
 pub use health::{Check, Health};
 pub use supervisor::{Supervisor, SupervisorError};
 pub use telemetry::Metrics;
+pub use traces::Traces;
 // So that roles name the token they are handed without a dependency of their own.
 pub use tokio_util::sync::CancellationToken;

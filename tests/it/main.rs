@@ -33,4 +33,5 @@ mod scan;
 mod spool;
 mod stopping;
 mod survey;
+mod traces;
 mod wire;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schema::Topic;
-use service::{CancellationToken, Health};
+use service::{CancellationToken, Health, Traces};
 use stream::{LogConfig, Position, Range, Scan, ScanOptions};
 use tokio::time::timeout;
 
@@ -45,6 +45,8 @@ impl Follower {
             // The live generation's projectors stand guard over what is appended now; here all that is set aside shows
             // in the comparison with it.
             max_set_aside_percent: 100,
+            // What is read again was told when it happened.
+            traces: Traces::off(),
         };
         let health = Health::default();
         // Who stops it drops it: what is in flight fails whole.
