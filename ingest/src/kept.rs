@@ -82,3 +82,29 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::Sent;
+
+    #[test]
+    fn a_delivery_is_spooled_if_any_of_it_is() {
+        let event = Sent::from_golioth("/s", "{}").normalized().unwrap();
+        let letter = Sent::with_secret("no dialect has this").normalized().unwrap();
+        let topic = || "t".to_owned();
+        for normalized in [event, letter] {
+            let in_log = Place::InLog {
+                topic: topic(),
+                partition: 0,
+                offset: 7,
+            };
+            let on_disk = Place::Spooled {
+                topic: topic(),
+                spooled: true,
+            };
+            assert!(!Kept::new(&normalized, vec![in_log]).is_spooled());
+            assert!(Kept::new(&normalized, vec![on_disk]).is_spooled());
+        }
+    }
+}
