@@ -9,8 +9,9 @@ pub const CHECK_OK: &str = "fleetlog_health_check_ok";
 /// Gauge: 1 if the readiness check passes with a reservation, else 0. Label: `check`.
 pub const CHECK_DEGRADED: &str = "fleetlog_health_check_degraded";
 
-/// Counter, spans. Label `outcome`: `exported`, `failed` (the collector was away, or refused them), `rejected` (it took
-/// others of the same request), `queue_full` (more were made than sent). All but the first are lost.
+/// Counter, spans by what became of them; all but `exported` are lost. Label `outcome`: `exported`, `failed` (the
+/// collector was away, or refused them), `rejected` (it took others of the same request), `queue_full` (more were made
+/// than sent).
 pub const TRACES_SPANS: &str = "fleetlog_traces_spans_total";
 
 /// Tells the recorder what the metrics mean.

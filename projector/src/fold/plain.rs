@@ -40,7 +40,7 @@ pub(super) fn read(text: &str) -> Option<Plain<'_>> {
     };
     pass.value(0)?;
     let (leaves, fields) = (pass.leaves, pass.fields);
-    let text = if fields.is_sorted_by(|one, other| one.is_before(other)) {
+    let text = if fields.is_sorted_by(Field::is_before) {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(sorted(fields, text.len()))
