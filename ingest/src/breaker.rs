@@ -2,12 +2,17 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{Notify, futures::Notified};
+
 /// Opens when an append fails and closes when one succeeds.
 ///
 /// While it is open, deliveries are not kept waiting for a log that is away. Once the log seems to be back, one
 /// delivery at a time tries it; the others are not kept waiting until one has succeeded.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker(Mutex<State>);
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+    found_out: Notify,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -30,7 +35,7 @@ pub(crate) struct Attempt<'b> {
 
 impl Breaker {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a delivery should try the log.
@@ -56,6 +61,11 @@ impl Breaker {
         before == State::Closed
     }
 
+    /// Resolves when an append that fails opens it after this was called: then it is of no use to wait for others.
+    pub(crate) fn found_out(&self) -> Notified<'_> {
+        self.found_out.notified()
+    }
+
     /// The log took something. Whoever moves what is spooled knows first.
     pub(crate) fn close(&self) {
         *self.state() = State::Closed;
@@ -78,7 +88,11 @@ impl Attempt<'_> {
 
     /// It failed, and not for its own fault. Says whether that is news.
     pub(crate) fn failed(self) -> bool {
-        self.breaker.trip()
+        let is_news = self.breaker.trip();
+        if is_news {
+            self.breaker.found_out.notify_waiters();
+        }
+        is_news
     }
 }
 
@@ -129,6 +143,17 @@ mod tests {
         let breaker = open();
         drop(breaker.attempt(|| true));
         assert!(breaker.attempt(|| true).is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_when_an_append_fails() {
+        let breaker = Breaker::default();
+        for _ in 0..2 {
+            let waits = breaker.found_out();
+            assert!(breaker.attempt(|| false).expect("it is closed").failed());
+            waits.await;
+            breaker.close();
+        }
     }
 
     #[test]

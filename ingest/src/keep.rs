@@ -76,10 +76,18 @@ impl Door {
     async fn append_or_spool(&self, records: Vec<Spooled>) -> Result<Option<Vec<Position>>, NotKept> {
         // Whoever drains the spool finds out by itself when the log is back.
         let seems_back = || self.spool.is_none() && self.log.health().is_ok();
+        let outage = self.breaker.found_out();
         if let Some(appender) = self.log.appender()
             && let Some(attempt) = self.breaker.attempt(seems_back)
         {
-            match self.append(appender, attempt, &records).await {
+            let settled = tokio::select! {
+                biased;
+                settled = self.append(appender, attempt, &records) => settled,
+                // Another delivery has found out that the log is away. What is in flight may get there all the same,
+                // as it may after a timeout: a copy with the same id.
+                () = outage, if self.spool.is_some() => Err(NotKept::Unavailable),
+            };
+            match settled {
                 Err(NotKept::Unavailable) => {}
                 settled => return settled.map(Some),
             }
