@@ -207,7 +207,7 @@ fn asked<'a>(
         .provider_devices
         .iter()
         .filter(|(key, row)| row.says_something() || !plain.0.contains(key) || lowered.contains(key))
-        .map(|(key, row)| (*key, row))
+        .map(|(key, row)| (*key, row.as_ref()))
         .collect()
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use tests::{Delivery, Integration, Role, Stack, eventually};
 use tokio::task::JoinSet;
 
-use crate::{LOAD, Line, ROUNDS, load};
+use crate::{LOAD, Line, ROUNDS, bare::Bare, load};
 
 /// Devices that the deliveries speak of.
 const DEVICES: usize = 2_000;
@@ -38,17 +38,31 @@ pub(crate) async fn measure(stack: &Stack, connections: usize) -> Vec<Line> {
         ("inject-metadata, hmac-sha256", prepared(&wrapped)),
     ];
 
-    let mut lines = vec![Line {
-        name: "acknowledged produce alone, no HTTP".into(),
-        per_second: Vec::new(),
-    }];
-    lines.extend(doors.iter().map(|(name, _)| Line {
-        name: (*name).to_owned(),
-        per_second: Vec::new(),
-    }));
+    let bare = [Bare::start(None), Bare::start(Some(producer(stack)))].map(|bare| {
+        let of_device = |n: usize| bare.delivery(body(n).to_string().into(), &format!("dev-{n}"));
+        let requests = prepared(&of_device);
+        (bare, requests)
+    });
+
+    let names = [
+        "bare actix and HMAC",
+        "bare actix, HMAC and an acknowledged produce",
+        "acknowledged produce alone, no HTTP",
+    ];
+    let names = names.into_iter().chain(doors.iter().map(|(name, _)| *name));
+    let mut lines: Vec<_> = names
+        .map(|name| Line {
+            name: name.to_owned(),
+            per_second: Vec::new(),
+        })
+        .collect();
     for _ in 0..ROUNDS {
-        lines[0].per_second.push(bare_produce(stack, connections).await);
-        for (line, (_, requests)) in lines[1..].iter_mut().zip(&doors) {
+        for (line, (bare, requests)) in lines.iter_mut().zip(&bare) {
+            line.per_second
+                .push(load::run(bare.address, requests, connections, LOAD));
+        }
+        lines[2].per_second.push(bare_produce(stack, connections).await);
+        for (line, (_, requests)) in lines[3..].iter_mut().zip(&doors) {
             line.per_second
                 .push(load::run(address(&door), requests, connections, LOAD));
         }
@@ -86,9 +100,9 @@ async fn known(delivery: &Delivery) {
     .await;
 }
 
-/// Produces bodies of the same size, so many at a time, each awaited.
-async fn bare_produce(stack: &Stack, at_once: usize) -> f64 {
-    let producer: FutureProducer = ClientConfig::new()
+/// A producer as simple as it can be, and where it produces to.
+fn producer(stack: &Stack) -> (FutureProducer, String) {
+    let producer = ClientConfig::new()
         .set("bootstrap.servers", &stack.log.brokers)
         .set("enable.idempotence", "true")
         .set("linger.ms", "0")
@@ -96,7 +110,12 @@ async fn bare_produce(stack: &Stack, at_once: usize) -> f64 {
         .create()
         .expect("a producer");
     // The dead-letter topic: nobody folds it.
-    let topic = schema::Topic::DeadLetters.name(&stack.log.prefix);
+    (producer, schema::Topic::DeadLetters.name(&stack.log.prefix))
+}
+
+/// Produces bodies of the same size, so many at a time, each awaited.
+async fn bare_produce(stack: &Stack, at_once: usize) -> f64 {
+    let (producer, topic) = producer(stack);
     let payload = body(0).to_string();
     let begun = Instant::now();
     let mut tasks = JoinSet::new();

@@ -104,16 +104,10 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> u16 {
             continue;
         };
         let text = std::str::from_utf8(&buffer[..head]).expect("headers are ASCII");
-        let length: usize = text
-            .lines()
-            .find_map(|line| {
-                line.to_ascii_lowercase()
-                    .strip_prefix("content-length:")?
-                    .trim()
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or(0);
+        let length = text.split_once("content-length: ").map_or(0, |(_, rest)| {
+            let digits = rest.split("\r\n").next().unwrap_or_default();
+            digits.parse().expect("a length")
+        });
         if buffer.len() >= head + 4 + length {
             return text
                 .get(9..12)

@@ -5,6 +5,7 @@
 //! after it choose what is measured, of a rebuild also how much: `./dev bench rebuild=5000000 devices=100000 memory=512`
 //! (events, devices, MiB); `./dev bench million=100000` asks a fleet of so many devices.
 
+mod bare;
 mod conflicts;
 mod door;
 mod fold;

@@ -171,7 +171,7 @@ impl View {
 
 fn linked(truth: &Truth, key: DeviceKey, link: Link) -> Option<Linked> {
     let row = truth.provider_devices.get(&key)?;
-    let activity = truth.activity.get(&key);
+    let activity = truth.activity_of(&key);
     let candidate = Candidate::new(row, activity);
     Some(Linked {
         device: row.device.clone(),

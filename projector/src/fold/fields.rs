@@ -83,7 +83,7 @@ impl Tables {
         linked
             .filter_map(|(key, _)| {
                 let row = self.truth.provider_devices.get(key)?;
-                Some((*key, Candidate::new(row, self.truth.activity.get(key))))
+                Some((*key, Candidate::new(row, self.truth.activity_of(key))))
             })
             .collect()
     }

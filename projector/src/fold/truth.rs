@@ -23,12 +23,13 @@ use super::{
 /// The rows that some events make. Joined with those of other events they are the rows of all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
-    /// Provider devices: every one that an event speaks of has a row.
-    pub provider_devices: BTreeMap<DeviceKey, ProviderDeviceRow>,
+    /// Provider devices: every one that an event speaks of has a row. Looked up with every reading, so rows are kept
+    /// apart from the keys, which then lie close together.
+    pub provider_devices: BTreeMap<DeviceKey, Box<ProviderDeviceRow>>,
     /// Field registers by provider device and field.
     pub fields: BTreeMap<(DeviceKey, String), FieldRow>,
     /// Signs of life.
-    pub activity: BTreeMap<DeviceKey, ActivityRow>,
+    pub activity: BTreeMap<DeviceKey, Box<ActivityRow>>,
     /// Connects and disconnects.
     pub connections: BTreeMap<ConnectionKey, ConnectionRow>,
     /// Firmware reports.
@@ -71,13 +72,15 @@ impl Truth {
     /// Joins the rows of other events.
     pub fn joins(&mut self, other: Self) {
         for (key, row) in other.provider_devices {
-            joins(self.provider_devices.entry(key), row, ProviderDeviceRow::joins);
+            joins(self.provider_devices.entry(key), row, |held, row| {
+                held.joins(*row);
+            });
         }
         for (key, row) in other.fields {
             self.join_field(key, row);
         }
         for (key, row) in other.activity {
-            joins(self.activity.entry(key), row, ActivityRow::joins);
+            joins(self.activity.entry(key), row, |held, row| held.joins(*row));
         }
         for (key, row) in other.connections {
             self.join_connection(key, row);
@@ -136,7 +139,7 @@ impl Truth {
     ) -> &mut ProviderDeviceRow {
         self.provider_devices
             .entry(key)
-            .or_insert_with(|| ProviderDeviceRow::new(organization, device.clone()))
+            .or_insert_with(|| Box::new(ProviderDeviceRow::new(organization, device.clone())))
     }
 
     /// The signs of life of a provider device.
@@ -148,7 +151,12 @@ impl Truth {
     ) -> &mut ActivityRow {
         self.activity
             .entry(key)
-            .or_insert_with(|| ActivityRow::new(organization, integration))
+            .or_insert_with(|| Box::new(ActivityRow::new(organization, integration)))
+    }
+
+    /// What is known of a provider device's signs of life.
+    pub fn activity_of(&self, key: &DeviceKey) -> Option<&ActivityRow> {
+        self.activity.get(key).map(Box::as_ref)
     }
 
     pub(super) fn join_field(&mut self, key: (DeviceKey, String), row: FieldRow) {

@@ -56,7 +56,7 @@ impl Tables {
         let candidates: BTreeMap<DeviceKey, Candidate> = truth
             .provider_devices
             .iter()
-            .map(|(key, row)| (*key, Candidate::new(row, truth.activity.get(key))))
+            .map(|(key, row)| (*key, Candidate::new(row, truth.activity_of(key))))
             .collect();
         let mut by_name: BTreeMap<(IntegrationId, &Serial), Vec<&Candidate>> = BTreeMap::new();
         for candidate in candidates.values() {

@@ -30,6 +30,8 @@ struct Job {
     table: String,
     leaf: String,
     columns: String,
+    /// What its other indexes are of, if it is a part of a table: that of the whole table takes them in.
+    indexes: Vec<String>,
     n_bytes: i64,
 }
 
@@ -71,6 +73,11 @@ async fn jobs(connection: &mut PgConnection, statements: &[Statement]) -> Result
         {
             for (leaf, n_bytes) in keys::leaves(connection, table).await? {
                 jobs.push(Job {
+                    indexes: if leaf == *table {
+                        Vec::new()
+                    } else {
+                        indexes(statements, table)
+                    },
                     table: table.clone(),
                     leaf,
                     columns: columns.clone(),
@@ -81,6 +88,15 @@ async fn jobs(connection: &mut PgConnection, statements: &[Statement]) -> Result
     }
     jobs.sort_by_key(|job| std::cmp::Reverse(job.n_bytes));
     Ok(jobs)
+}
+
+/// What the indexes of a table are of, but its key.
+fn indexes(statements: &[Statement], wanted: &str) -> Vec<String> {
+    let of = |statement: &Statement| match statement {
+        Statement::Index { table, of, .. } if table == wanted => Some(of.clone()),
+        Statement::Index { .. } | Statement::PrimaryKey { .. } | Statement::Attach { .. } => None,
+    };
+    statements.iter().filter_map(of).collect()
 }
 
 async fn run(plan: &Plan, progress: &Progress, jobs: Vec<Job>) -> Result<(), RebuildError> {
@@ -101,12 +117,15 @@ async fn run(plan: &Plan, progress: &Progress, jobs: Vec<Job>) -> Result<(), Reb
     together::all_of(tasks).await
 }
 
-/// Makes a primary key, and one row of each key.
+/// Makes a primary key, and one row of each key; and other indexes while the rows are at hand.
 async fn primary_key(connection: &mut PgConnection, job: &Job) -> Result<(), RebuildError> {
     let mut transaction = connection.begin().await?;
     keys::lock_table(&mut transaction, &job.leaf).await?;
     if !keys::has_primary_key(&mut transaction, &job.leaf).await? {
         let n_merged = primary_key_within(&mut transaction, job).await?;
+        for of in &job.indexes {
+            keys::define(&mut transaction, &format!("CREATE INDEX ON {} {of}", job.leaf)).await?;
+        }
         tracing::debug!(
             table = %job.leaf, n_merged, "the key of {} is made, after {n_merged} keys were joined", job.leaf
         );
@@ -156,7 +175,7 @@ async fn complete(connection: &mut PgConnection, statement: &Statement) -> Resul
                 keys::define(connection, text).await?;
             }
         }
-        Statement::Index { name, text } => {
+        Statement::Index { name, text, .. } => {
             if !keys::is_there(connection, name).await? {
                 keys::define(connection, text).await?;
             }

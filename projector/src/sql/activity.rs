@@ -10,7 +10,7 @@ use crate::fold::rows::{ActivityRow, Connected, DeviceKey, Disconnected, LastRep
 /// Joins signs of life.
 pub(crate) async fn join(
     connection: &mut PgConnection,
-    rows: &BTreeMap<DeviceKey, ActivityRow>,
+    rows: &BTreeMap<DeviceKey, Box<ActivityRow>>,
 ) -> sqlx::Result<()> {
     join_reported(connection, &having(rows, |row| row.last_report.value())).await?;
     join_connected(connection, &having(rows, |row| row.connected.value())).await?;
@@ -21,11 +21,11 @@ pub(crate) async fn join(
 type Having<'a, T> = BTreeMap<DeviceKey, (&'a ActivityRow, &'a T)>;
 
 fn having<'a, T>(
-    rows: &'a BTreeMap<DeviceKey, ActivityRow>,
+    rows: &'a BTreeMap<DeviceKey, Box<ActivityRow>>,
     of: impl Fn(&'a ActivityRow) -> Option<&'a T>,
 ) -> Having<'a, T> {
     let rows = rows.iter();
-    rows.filter_map(|(key, row)| Some((*key, (row, of(row)?))))
+    rows.filter_map(|(key, row)| Some((*key, (row.as_ref(), of(row)?))))
         .collect()
 }
 

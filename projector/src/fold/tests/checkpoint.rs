@@ -41,7 +41,7 @@ fn checkpoints(truth: &Truth) -> Log {
             .iter()
             .filter(|((device, _), _)| device == key);
         let receipts = receipts.map(|((_, id), (_, at))| (*id, *at)).collect();
-        for (registers, part) in Registers::of(row, truth.activity.get(key), latest, receipts)
+        for (registers, part) in Registers::of(row, truth.activity_of(key), latest, receipts)
             .iter()
             .zip(0..)
         {
@@ -172,7 +172,7 @@ fn registers_are_written_the_same_each_time_and_read_back() {
     let (key, row) = truth.provider_devices.first_key_value().unwrap();
     let receipts = vec![(EventId::random(), instant(7))];
     let first = || {
-        let parts = Registers::of(row, truth.activity.get(key), &truth.latest, receipts.clone());
+        let parts = Registers::of(row, truth.activity_of(key), &truth.latest, receipts.clone());
         parts.into_iter().next().unwrap()
     };
     let written = first().write().unwrap();
@@ -181,7 +181,7 @@ fn registers_are_written_the_same_each_time_and_read_back() {
     let empty = Registers::of(
         &crate::fold::rows::ProviderDeviceRow {
             name: MaxRegister::default(),
-            ..row.clone()
+            ..row.as_ref().clone()
         },
         None,
         [],

@@ -31,6 +31,7 @@ pub(super) async fn key_of_receipt_timed(
         table: RECEIPT_TIMED.to_owned(),
         leaf: RECEIPT_TIMED.to_owned(),
         columns: "provider_device, id".to_owned(),
+        indexes: Vec::new(),
         n_bytes: 0,
     };
     primary_key_within(&mut transaction, &job).await?;
@@ -76,7 +77,7 @@ async fn write(connection: &mut PgConnection, events: Vec<(i32, Event)>) -> Resu
     let devices = truth.provider_devices.iter();
     let there = again::there(connection, truth.provider_devices.keys().copied().collect()).await?;
     let (there, new): (BTreeMap<_, _>, BTreeMap<_, _>) = devices
-        .map(|(key, row)| (*key, row))
+        .map(|(key, row)| (*key, row.as_ref()))
         .partition(|(key, _)| there.contains(key));
     provider_devices::insert(connection, &new).await?;
     provider_devices::join(connection, &there).await?;

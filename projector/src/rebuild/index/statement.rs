@@ -12,7 +12,13 @@ pub(super) enum Statement {
     /// The default partition of a history.
     Attach { partition: String, text: String },
     /// An index.
-    Index { name: String, text: String },
+    Index {
+        name: String,
+        table: String,
+        /// What follows the table's name.
+        of: String,
+        text: String,
+    },
 }
 
 /// Reads statements, each of which ends a line with `;`. One of another form is named.
@@ -49,10 +55,15 @@ fn statement(text: &str) -> Option<Statement> {
             partition: (*partition).to_owned(),
             text: text.to_owned(),
         }),
-        ["CREATE", "INDEX", name, "ON", _, ..] => Some(Statement::Index {
-            name: (*name).to_owned(),
-            text: text.to_owned(),
-        }),
+        ["CREATE", "INDEX", name, "ON", table, ..] => {
+            let (_, of) = text.split_once(&format!(" ON {table} "))?;
+            Some(Statement::Index {
+                name: (*name).to_owned(),
+                table: (*table).to_owned(),
+                of: of.to_owned(),
+                text: text.to_owned(),
+            })
+        }
         _ => None,
     }
 }
@@ -82,7 +93,13 @@ mod tests {
         let script = "-- why; not\nCREATE INDEX a_b\n    ON a (b)\n -- inside\n WHERE c <> '';\n";
         let text = "CREATE INDEX a_b ON a (b) WHERE c <> ''".to_owned();
         let name = "a_b".to_owned();
-        assert_eq!(read(script), Ok(vec![Statement::Index { name, text }]));
+        let index = Statement::Index {
+            name,
+            table: "a".to_owned(),
+            of: "(b) WHERE c <> ''".to_owned(),
+            text,
+        };
+        assert_eq!(read(script), Ok(vec![index]));
         for other in ["DROP TABLE a;", "CREATE UNIQUE INDEX a ON b (c);", "SELECT 1"] {
             assert!(read(other).is_err(), "{other}");
         }

@@ -36,9 +36,9 @@ macro_rules! weights {
 }
 
 weights! {
-    provider_devices: 4 * ALLOCATION, |_, row| provider_device(row);
+    provider_devices: 5 * ALLOCATION + size_of::<ProviderDeviceRow>(), |_, row| provider_device(row);
     fields: 2 * ALLOCATION, |(_, name), row| name.len() + row.value.len();
-    activity: 5 * ALLOCATION, |_, row| of_activity(row);
+    activity: 6 * ALLOCATION + size_of::<ActivityRow>(), |_, row| of_activity(row);
     connections: 3 * ALLOCATION, |key, row| {
         key.session.len() + optional(row.reason.as_deref()) + row.evidence.len()
     };
