@@ -25,7 +25,7 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Threads that serve requests. Usually as many as there are cores.
     pub workers: NonZeroUsize,
-    /// Most connections at once over the whole process. Usually 10 000.
+    /// Most connections at once over the whole process. Usually 16 384.
     pub max_connections: usize,
     /// Where spans of deliveries go, if anybody wants them.
     pub traces: Traces,
@@ -45,7 +45,7 @@ impl Config {
     /// How long open requests may take at shutdown, unless it is said otherwise.
     pub const USUAL_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
     /// Most connections, unless it is said otherwise.
-    pub const USUAL_MAX_CONNECTIONS: usize = 10_000;
+    pub const USUAL_MAX_CONNECTIONS: usize = 16_384;
 
     /// The usual limits.
     pub fn usual(topic_prefix: impl Into<String>, workers: NonZeroUsize) -> Self {

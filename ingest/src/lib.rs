@@ -10,7 +10,8 @@
 //! statements and [`stamp`]s those with what is ours; what nobody understands becomes one of the [`dead_letters`].
 //! [`keep`] appends all of it to the [`log`]. While that is away, the [`breaker`] keeps deliveries from waiting for it,
 //! and they go to the [`spool`], which is [`drain`]ed once the log is back. [`redrive()`] reads a dead letter again, long
-//! after its receipt. Refusals are an [`error`] each: status, public reason, precise reason.
+//! after its receipt. Refusals are an [`error`] each: status, public reason, precise
+//! reason. What the HTTP server refuses by itself shows in [`connection`] alone.
 
 mod admission;
 mod authenticate;
@@ -18,6 +19,7 @@ mod body;
 mod breaker;
 mod clock;
 mod config;
+mod connection;
 mod dead_letters;
 mod delivery;
 mod dialect;

@@ -18,6 +18,13 @@ pub(crate) const REPLAYABLE: &str = "fleetlog_ingest_replayable_total";
 /// Gauge, bytes of bodies in flight. Label `state`: `unverified`, or `all`.
 pub(crate) const BYTES_IN_FLIGHT: &str = "fleetlog_ingest_body_bytes_in_flight";
 
+/// Gauge, connections that are open.
+pub(crate) const CONNECTIONS: &str = "fleetlog_ingest_connections";
+
+/// Counter, connections that ended before any request could be read: what the HTTP server refuses by itself, with 400,
+/// 408 or 431, and connections on which nothing was asked.
+pub(crate) const CONNECTIONS_WITHOUT_REQUEST: &str = "fleetlog_ingest_connections_without_request_total";
+
 /// Histogram, seconds from a request's head to its answer. Label `outcome`: `accepted`, or the precise reason of the
 /// refusal.
 pub(crate) const ANSWER_SECONDS: &str = "fleetlog_ingest_answer_seconds";
@@ -59,6 +66,11 @@ pub(crate) fn describe() {
     metrics::describe_counter!(CONTRADICTED, "Deliveries whose body contradicts their headers");
     metrics::describe_counter!(REPLAYABLE, "Events whose delivery could be replayed for ever");
     metrics::describe_gauge!(BYTES_IN_FLIGHT, "Bytes of bodies in flight");
+    metrics::describe_gauge!(CONNECTIONS, "Connections that are open");
+    metrics::describe_counter!(
+        CONNECTIONS_WITHOUT_REQUEST,
+        "Connections that ended before any request could be read"
+    );
     metrics::describe_counter!(SPOOLED, "Records spooled because the log was away");
     metrics::describe_counter!(DRAINED, "Spooled records moved to the log");
     metrics::describe_counter!(SPOOL_FAILURES, "Times the spool could not be written to");

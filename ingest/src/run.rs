@@ -2,7 +2,11 @@
 
 use std::{future::Future, io, net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
-use actix_web::{App, HttpServer, web};
+use actix_web::{
+    App, HttpServer,
+    dev::{Service as _, ServiceRequest},
+    web,
+};
 use control::Registry;
 use service::{Check, Health, Metrics};
 use tokio::{sync::Notify, time::Instant};
@@ -10,6 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     Config,
     clock::now,
+    connection::Connection,
     door::Door,
     drain::age,
     log::Log,
@@ -59,6 +64,12 @@ pub async fn run(
             .configure(routes::configure)
             .configure(|cfg| service::http::configure(cfg, &health, &metrics))
             .default_service(web::to(routes::nothing_here))
+            .wrap_fn(|request: ServiceRequest, service| {
+                if let Some(connection) = request.conn_data::<Connection>() {
+                    connection.asks();
+                }
+                service.call(request)
+            })
     };
     let told = Arc::new(Notify::new());
     let heard = Arc::clone(&told);
@@ -71,6 +82,9 @@ pub async fn run(
         .max_connections(connections_per_worker)
         .keep_alive(keep_alive)
         .tcp_nodelay(true)
+        .on_connect(|_, kept_with_it| {
+            kept_with_it.insert(Connection::begin());
+        })
         .shutdown_timeout(patience.as_secs())
         .shutdown_signal(stop)
         .listen(listener)?

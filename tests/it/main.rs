@@ -30,6 +30,7 @@ mod retention;
 mod rewrite;
 mod roles;
 mod scan;
+mod siege;
 mod spool;
 mod stopping;
 mod survey;
