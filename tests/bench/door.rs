@@ -70,7 +70,7 @@ pub(crate) async fn measure(stack: &Stack, connections: usize) -> Vec<Line> {
     lines
 }
 
-fn address(door: &Role) -> SocketAddr {
+pub(crate) fn address(door: &Role) -> SocketAddr {
     door.url
         .trim_start_matches("http://")
         .parse()
@@ -78,7 +78,7 @@ fn address(door: &Role) -> SocketAddr {
 }
 
 /// About 512 bytes.
-fn body(n: usize) -> serde_json::Value {
+pub(crate) fn body(n: usize) -> serde_json::Value {
     json!({"temp": 21.5, "battery": 87, "signal": -71, "n": n, "note": "x".repeat(440)})
 }
 
@@ -88,7 +88,7 @@ fn inject_metadata(to: &Integration, n: usize) -> Delivery {
     Delivery::hmac(to, wrapped.to_string())
 }
 
-async fn known(delivery: &Delivery) {
+pub(crate) async fn known(delivery: &Delivery) {
     eventually("the door knows the integration", || async {
         let answer = delivery.post().await;
         if answer.status == 202 {

@@ -96,10 +96,16 @@ async fn connection(address: SocketAddr, requests: Arc<Vec<Vec<u8>>>, first: usi
 
 /// Reads one answer and returns its status.
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> u16 {
+    try_answer(stream, buffer).await.expect("the door answers")
+}
+
+/// Reads one answer and returns its status; none if the door hung up.
+pub(crate) async fn try_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<u16> {
     buffer.clear();
     loop {
-        let n = stream.read_buf(buffer).await.expect("the door answers");
-        assert_ne!(n, 0, "the door hung up");
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
         let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
             continue;
         };
@@ -109,10 +115,8 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> u16 {
             digits.parse().expect("a length")
         });
         if buffer.len() >= head + 4 + length {
-            return text
-                .get(9..12)
-                .and_then(|status| status.parse().ok())
-                .unwrap_or(0);
+            let status = text.get(9..12).and_then(|status| status.parse().ok());
+            return Some(status.unwrap_or(0));
         }
     }
 }

@@ -3,15 +3,20 @@
 //! Machines differ and are shared, so ratios count and not the figures: each line is measured several times in turn
 //! with the others, and the median is shown. `./dev bench` builds everything in release mode and runs this; names
 //! after it choose what is measured, of a rebuild also how much: `./dev bench rebuild=5000000 devices=100000 memory=512`
-//! (events, devices, MiB); `./dev bench million=100000` asks a fleet of so many devices.
+//! (events, devices, MiB); `./dev bench million=100000` asks a fleet of so many devices;
+//! `./dev bench spool memory connections=64 seconds=5` is about outages and overload, at so many connections and so long
+//! each.
 
+mod answers;
 mod bare;
 mod conflicts;
 mod door;
 mod fold;
 mod load;
+mod memory;
 mod million;
 mod rebuild;
+mod spool;
 
 use std::time::Duration;
 
@@ -51,6 +56,9 @@ fn table(title: &str, unit: &str, lines: &[Line]) {
 /// What a rebuild is measured over, unless it is said: events, devices, and MiB of memory.
 const REBUILD: (u32, u32, u32) = (1_000_000, 100_000, 512);
 
+/// Connections and seconds of a measurement of the door under outage and overload, unless they are said.
+const SIEGE: (u32, u32) = (64, 5);
+
 /// Devices of the large fleet, unless it is said.
 const MILLION: u32 = 1_000_000;
 
@@ -71,7 +79,18 @@ fn main() {
         devices: said("devices", devices).max(1),
         memory: said("memory", mebibytes) as usize * 1024 * 1024,
     };
+    let (connections, seconds) = SIEGE;
+    let connections = said("connections", connections) as usize;
+    let time = Duration::from_secs(said("seconds", seconds).into());
+    // `memory=N` is how much a rebuild may take; the measurement is the word alone.
+    let is_memory_chosen = std::env::args().len() == 1 || std::env::args().any(|one| one == "memory");
     on_stack(move |stack| async move {
+        if is_memory_chosen {
+            memory::measure(&stack, connections, time).await;
+        }
+        if is_chosen("spool") {
+            spool::measure(&stack, connections, time).await;
+        }
         if is_chosen("million") {
             million::measure(&stack, said("million", MILLION)).await;
         }
