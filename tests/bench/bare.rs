@@ -6,7 +6,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, rt::System, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, http::header::HeaderValue, rt::System, web,
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sha2::Sha256;
@@ -82,7 +84,7 @@ impl Drop for Bare {
 }
 
 async fn receive(request: HttpRequest, body: web::Bytes, produced: web::Data<Produced>) -> HttpResponse {
-    let header = |name| request.headers().get(name).map(|value| value.as_bytes());
+    let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).expect("HMAC takes keys of any length");
     mac.update(&body);
     let signature = header("x-golioth-signature").and_then(|text| hex::decode(text).ok());
