@@ -14,6 +14,10 @@ pub(crate) fn is_allowed(c: char) -> bool {
 
 /// A text with what is not allowed replaced by U+FFFD.
 pub(crate) fn text(text: &str) -> String {
+    // Nearly all of them are, and are copied in one piece.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars()
         .map(|c| {
             if is_allowed(c) {

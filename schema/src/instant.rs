@@ -96,17 +96,24 @@ impl fmt::Debug for Micros {
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.to_datetime();
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            at.microsecond()
-        )
+        // Digit by digit: every event is written with several of these.
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let numbers = [
+            (0..4, at.year().unsigned_abs()),
+            (5..7, u32::from(u8::from(at.month()))),
+            (8..10, u32::from(at.day())),
+            (11..13, u32::from(at.hour())),
+            (14..16, u32::from(at.minute())),
+            (17..19, u32::from(at.second())),
+            (20..26, at.microsecond()),
+        ];
+        for (place, mut number) in numbers {
+            for digit in text.get_mut(place).unwrap_or_default().iter_mut().rev() {
+                *digit += u8::try_from(number % 10).unwrap_or_default();
+                number /= 10;
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

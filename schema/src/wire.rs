@@ -121,7 +121,7 @@ pub fn encode(event: &Event, log: &LogId) -> Result<Record, WireError> {
     let key = attribute::text(&event.partition_key());
 
     let mut headers = Vec::with_capacity(20);
-    let mut header = |name: &str, value: &str| headers.push((format!("ce_{name}"), attribute::text(value)));
+    let mut header = |name: &str, value: &str| headers.push((["ce_", name].concat(), attribute::text(value)));
     header("specversion", "1.0");
     header("id", &event.id.to_string());
     header("source", &event.source);
