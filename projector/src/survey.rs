@@ -43,27 +43,31 @@ pub enum SurveyError {
 }
 
 /// Surveys the fleet until `stop` is cancelled. From `large` devices on, what was found is what `fleet.summary` shows.
+///
+/// The first one waits as well: who has just started has a log to catch up with.
 pub async fn keep(pool: PgPool, large: u64, stop: CancellationToken) {
+    let mut wait = INTERVAL;
     loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
         let begun = Instant::now();
         let surveying = tokio::select! {
             () = stop.cancelled() => return,
             ended = once(&pool, large) => ended,
         };
         let took = begun.elapsed();
+        wait = pause(took);
         match surveying {
             Ok(Some(changed)) => {
                 counter!(Metric::FleetlogProjectorSurveyedChangesTotal.name()).increment(changed);
                 histogram!(Metric::FleetlogProjectorSurveySeconds.name()).record(took.as_secs_f64());
-                gauge!(Metric::FleetlogProjectorSurveyPauseSeconds.name()).set(pause(took).as_secs_f64());
+                gauge!(Metric::FleetlogProjectorSurveyPauseSeconds.name()).set(wait.as_secs_f64());
             }
             // Another projector did it lately.
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the fleet cannot be surveyed at the moment: {error}"),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause(took)) => {}
         }
     }
 }
