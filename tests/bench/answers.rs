@@ -2,12 +2,11 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::load;
 
@@ -63,42 +62,20 @@ pub(crate) fn ask(
     connections: usize,
     time: Option<Duration>,
 ) -> Answers {
-    let each = Arc::new(Mutex::new(Vec::new()));
     let begun = Instant::now();
-    let generator = {
-        let (each, requests) = (each.clone(), requests.clone());
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(async move {
-                let mut tasks = JoinSet::new();
-                for first in 0..connections {
-                    let (each, requests) = (each.clone(), requests.clone());
-                    tasks.spawn(async move {
-                        let until = time.map(|time| begun + time);
-                        let answers = connection(address, &requests, first, until).await;
-                        each.lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .extend(answers);
-                    });
-                }
-                while tasks.join_next().await.is_some() {}
-            });
-        })
-    };
-    generator.join().expect("no panic");
-    let each = std::mem::take(&mut *each.lock().unwrap_or_else(PoisonError::into_inner));
+    let until = time.map(|time| begun + time);
+    let each = load::each_connection(connections, |first| {
+        connection(address, requests.clone(), first, until)
+    });
     Answers {
-        each,
+        each: each.into_iter().flatten().collect(),
         time: begun.elapsed(),
     }
 }
 
 async fn connection(
     address: SocketAddr,
-    requests: &[Vec<u8>],
+    requests: Arc<Vec<Vec<u8>>>,
     first: usize,
     until: Option<Instant>,
 ) -> Vec<(u16, Duration)> {

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use schema::{
-    Body, DeviceId, Event, EventId, ExternalId, IntegrationId, Micros, OrganizationId, Origin,
-    ProviderDevice, Serial, Subject, Topic,
+    DeviceId, Event, ExternalId, IntegrationId, Micros, OrganizationId, Origin, ProviderDevice, Serial,
+    Subject, Topic,
 };
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use stream::{Tail, TailFrom};
-use tests::{Stack, now_seconds};
+use tests::{Stack, now_seconds, told};
 use uuid::Uuid;
 
 use crate::{Line, ROUNDS, fold::fold};
@@ -77,26 +77,9 @@ fn organization() -> OrganizationId {
 }
 
 fn event(subject: Subject, name: &str, at: Micros, said: &Value) -> Event {
-    let integration = subject.provider_device().map(|device| device.integration);
     Event {
-        id: EventId::random(),
-        subject,
-        at,
-        sequence: 0,
-        recorded_at: at,
-        claimed_at: None,
-        receipt_timed: false,
-        organization: organization(),
-        integration,
         origin: Origin::User,
-        credential: None,
-        replayable: false,
-        traceparent: None,
-        source: "/bench".to_owned(),
-        extensions: std::collections::BTreeMap::default(),
-        body: Body::decode(name, said.to_string().as_bytes())
-            .expect("known")
-            .expect("valid"),
+        ..told(subject, at, tests::said(name, said))
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use schema::{
-    Body, Event, EventId, ExternalId, Extra, Fields, IntegrationId, Micros, OrganizationId, Origin,
-    ProviderDevice, RawJson, Reading, ReadingReceived, Subject, Topic,
+    Body, Event, ExternalId, Extra, Fields, IntegrationId, Micros, ProviderDevice, RawJson, Reading,
+    ReadingReceived, Subject, Topic,
 };
 use sqlx::Connection as _;
-use tests::{Stack, eventually_within, now_seconds};
+use tests::{Stack, eventually_within, now_seconds, told};
 use uuid::Uuid;
 
 use crate::{Line, ROUNDS};
@@ -43,7 +43,6 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
 
 /// Appends readings that nobody folds yet.
 async fn append(appender: &stream::Appender, round: usize, devices: u32) {
-    let organization = OrganizationId(Uuid::from_u128(1));
     let integration = IntegrationId(Uuid::from_u128(2));
     let now =
         Micros::from_seconds_nanos(i64::try_from(now_seconds()).expect("this century"), 0).expect("in range");
@@ -51,34 +50,24 @@ async fn append(appender: &stream::Appender, round: usize, devices: u32) {
         let device = ExternalId::new(&format!("dev-{round}-{devices}-{}", n % devices)).expect("an id");
         let data = RawJson::parse(&data(n)).expect("JSON");
         Event {
-            id: EventId::random(),
-            subject: Subject::ProviderDevice(ProviderDevice::by_id(integration, device)),
-            at: now.plus(Duration::from_micros(u64::from(n))),
-            sequence: 0,
             recorded_at: now,
-            claimed_at: None,
-            receipt_timed: false,
-            organization,
-            integration: Some(integration),
-            origin: Origin::Push,
-            credential: None,
-            replayable: false,
-            traceparent: None,
-            source: "/bench".to_owned(),
-            extensions: std::collections::BTreeMap::default(),
-            body: Body::ReadingReceived(ReadingReceived {
-                path: "/sensor".to_owned(),
-                content_type: Some("application/json".to_owned()),
-                device_name: None,
-                readings: vec![Reading {
-                    at: None,
-                    claimed_at: None,
-                    data: Some(data),
-                    data_base64: None,
-                }],
-                extensions: Fields::default(),
-                extra: Extra::default(),
-            }),
+            ..told(
+                Subject::ProviderDevice(ProviderDevice::by_id(integration, device)),
+                now.plus(Duration::from_micros(u64::from(n))),
+                Body::ReadingReceived(ReadingReceived {
+                    path: "/sensor".to_owned(),
+                    content_type: Some("application/json".to_owned()),
+                    device_name: None,
+                    readings: vec![Reading {
+                        at: None,
+                        claimed_at: None,
+                        data: Some(data),
+                        data_base64: None,
+                    }],
+                    extensions: Fields::default(),
+                    extra: Extra::default(),
+                }),
+            )
         }
     };
     for chunk in (0..READINGS).collect::<Vec<_>>().chunks(2_000) {

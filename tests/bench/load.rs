@@ -3,10 +3,7 @@
 use std::{
     fmt::Write as _,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +27,24 @@ pub(crate) fn request(delivery: &Delivery) -> Vec<u8> {
     [head.as_bytes(), &delivery.body].concat()
 }
 
+/// Runs so many connections, each told its number, on a thread and a runtime of their own; returns what each came to.
+pub(crate) fn each_connection<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    connections: usize,
+    connection: impl Fn(usize) -> F + Sync,
+) -> Vec<T> {
+    let load = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let tasks: JoinSet<T> = (0..connections).map(&connection).collect();
+            tasks.join_all().await
+        })
+    };
+    thread::scope(|scope| scope.spawn(load).join().expect("no panic"))
+}
+
 /// Sends requests over so many connections for so long; returns accepted deliveries per second.
 ///
 /// Connections take the prepared requests in turn, so that keys spread over the partitions.
@@ -39,59 +54,31 @@ pub(crate) fn run(
     connections: usize,
     time: Duration,
 ) -> f64 {
-    let stop = Arc::new(AtomicBool::new(false));
-    let accepted = Arc::new(AtomicU64::new(0));
-    let refused = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
-    let generator = {
-        let (stop, accepted, refused, requests) =
-            (stop.clone(), accepted.clone(), refused.clone(), requests.clone());
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(async move {
-                let mut tasks = JoinSet::new();
-                for first in 0..connections {
-                    let counted = (stop.clone(), accepted.clone(), refused.clone());
-                    tasks.spawn(connection(address, requests.clone(), first, counted));
-                }
-                while tasks.join_next().await.is_some() {}
-            });
-        })
-    };
-    thread::sleep(time);
-    stop.store(true, Ordering::Relaxed);
-    let taken = begun.elapsed();
-    let n = accepted.load(Ordering::Relaxed);
-    generator.join().expect("no panic");
-    assert_eq!(refused.load(Ordering::Relaxed), 0, "every delivery is accepted");
-    #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds are small")]
-    let n = n as f64;
-    n / taken.as_secs_f64()
+    let until = begun + time;
+    let accepted = each_connection(connections, |first| {
+        connection(address, requests.clone(), first, until)
+    });
+    let n: u32 = accepted.into_iter().sum();
+    f64::from(n) / begun.elapsed().as_secs_f64()
 }
 
-type Counted = (Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>);
-
-async fn connection(address: SocketAddr, requests: Arc<Vec<Vec<u8>>>, first: usize, totals: Counted) {
-    let (stop, accepted, refused) = totals;
+/// Sends until the time is over; returns how many were accepted, which must be all.
+async fn connection(address: SocketAddr, requests: Arc<Vec<Vec<u8>>>, first: usize, until: Instant) -> u32 {
     let mut stream = TcpStream::connect(address).await.expect("the door is open");
     stream.set_nodelay(true).expect("a socket option");
     let mut buffer = Vec::with_capacity(4096);
+    let mut accepted = 0;
     for request in requests.iter().cycle().skip(first * 97 % requests.len()) {
-        if stop.load(Ordering::Relaxed) {
-            return;
+        if Instant::now() >= until {
+            break;
         }
         stream.write_all(request).await.expect("the door reads");
         let status = answer(&mut stream, &mut buffer).await;
-        let total = if matches!(status, 200 | 202) {
-            &accepted
-        } else {
-            &refused
-        };
-        total.fetch_add(1, Ordering::Relaxed);
+        assert!(matches!(status, 200 | 202), "a delivery is refused with {status}");
+        accepted += 1;
     }
+    accepted
 }
 
 /// Reads one answer and returns its status.

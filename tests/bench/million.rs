@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Row as _};
-use tests::Stack;
+use tests::{Stack, eventually};
 
 /// How often each question is asked.
 const TIMES: u32 = 300;
@@ -155,15 +155,14 @@ pub(crate) async fn measure(stack: &Stack, devices: u32) {
 
 /// Surveys the fleet as soon as that is due, and says how many devices stand otherwise than before.
 async fn survey(pool: &PgPool) -> (u64, Duration) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
+    eventually("a survey is due", || async {
         let begun = Instant::now();
-        if let Some(changed) = projector::survey::once(pool, 0).await.expect("a survey") {
-            return (changed, begun.elapsed());
-        }
-        assert!(begun < deadline, "no survey is due");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        let changed = projector::survey::once(pool, 0).await.expect("a survey");
+        changed
+            .map(|changed| (changed, begun.elapsed()))
+            .ok_or_else(|| "not yet".to_owned())
+    })
+    .await
 }
 
 fn milliseconds(duration: Duration) -> String {

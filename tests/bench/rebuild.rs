@@ -11,12 +11,12 @@ use rdkafka::{
     producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
 };
 use schema::{
-    Body, Event, EventId, ExternalId, Extra, Fields, IntegrationId, Micros, OrganizationId, Origin,
-    ProviderDevice, ProviderDeviceObserved, RawJson, Reading, ReadingReceived, Subject, Topic,
+    Body, Event, ExternalId, Extra, Fields, IntegrationId, Micros, ProviderDevice, ProviderDeviceObserved,
+    RawJson, Reading, ReadingReceived, Subject, Topic,
 };
 use sqlx::Connection as _;
 use stream::{LogConfig, LogIdentity, Position, Range, Scan, ScanOptions};
-use tests::Stack;
+use tests::{Stack, told};
 use uuid::Uuid;
 
 use crate::{Line, ROUNDS};
@@ -45,29 +45,15 @@ impl Fleet {
         let began = Micros::from_seconds_nanos(1_790_000_000, 0).expect("in range");
         let integration = IntegrationId(Uuid::from_u128(2));
         let id = ExternalId::new(&format!("dev-{device}")).expect("an id");
-        let at = began.plus(STEP * number);
-        Event {
-            id: EventId::random(),
-            subject: Subject::ProviderDevice(ProviderDevice::by_id(integration, id)),
-            at,
-            sequence: 0,
-            recorded_at: at,
-            claimed_at: None,
-            receipt_timed: false,
-            organization: OrganizationId(Uuid::from_u128(1)),
-            integration: Some(integration),
-            origin: Origin::Push,
-            credential: None,
-            replayable: false,
-            traceparent: None,
-            source: "/bench".to_owned(),
-            extensions: std::collections::BTreeMap::default(),
-            body: if number < self.devices {
+        told(
+            Subject::ProviderDevice(ProviderDevice::by_id(integration, id)),
+            began.plus(STEP * number),
+            if number < self.devices {
                 observed(device)
             } else {
                 reading(number)
             },
-        }
+        )
     }
 }
 

@@ -166,33 +166,21 @@ fn mark(event: &Event) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use schema::{Event, Micros, OrganizationId, Origin, Subject};
+    use schema::{Event, Micros, Origin, Subject};
     use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
 
     fn event(id: u128, said: &serde_json::Value) -> (Position, Event) {
-        let at = Micros::from_micros(0).unwrap();
         let event = Event {
             id: schema::EventId(Uuid::from_u128(id)),
-            subject: Subject::Device(schema::DeviceId(Uuid::from_u128(9))),
-            at,
-            sequence: 0,
-            recorded_at: at,
-            claimed_at: None,
-            receipt_timed: false,
-            organization: OrganizationId(Uuid::nil()),
-            integration: None,
             origin: Origin::User,
-            credential: None,
-            replayable: false,
-            traceparent: None,
-            source: "/".to_owned(),
-            extensions: BTreeMap::new(),
-            body: Body::decode("device.retired", said.to_string().as_bytes())
-                .unwrap()
-                .unwrap(),
+            ..::tests::told(
+                Subject::Device(schema::DeviceId(Uuid::from_u128(9))),
+                Micros::from_micros(0).unwrap(),
+                ::tests::said("device.retired", said),
+            )
         };
         let position = Position {
             topic: Topic::Events,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use schema::{
-    Body, DeviceId, Event, EventId, ExternalId, IntegrationId, Micros, OrganizationId, Origin,
-    ProviderDevice, Serial, Subject,
+    DeviceId, Event, EventId, ExternalId, IntegrationId, Micros, OrganizationId, Origin, ProviderDevice,
+    Serial, Subject,
 };
 use serde_json::{Value, json};
 use stream::Appender;
-use tests::on_stack;
+use tests::{on_stack, told};
 use uuid::Uuid;
 
 use crate::ownership::rows_equal_the_log;
@@ -38,23 +38,10 @@ fn event(subject: Subject, name: &str, at: u64, said: &Value) -> Event {
     let content = format!("{subject} {name} {at} {said}");
     Event {
         id: EventId(Uuid::new_v5(&Uuid::nil(), content.as_bytes())),
-        subject,
-        at,
-        sequence: 0,
-        recorded_at: at,
-        claimed_at: None,
-        receipt_timed: false,
         organization: ORGANIZATION,
         integration: Some(INTEGRATION),
         origin: Origin::User,
-        credential: None,
-        replayable: false,
-        traceparent: None,
-        source: "/test".to_owned(),
-        extensions: std::collections::BTreeMap::default(),
-        body: Body::decode(name, said.to_string().as_bytes())
-            .expect("known")
-            .expect("valid"),
+        ..told(subject, at, tests::said(name, said))
     }
 }
 

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use schema::{
-    Body, Event, EventId, ExternalId, IntegrationId, Micros, OrganizationId, Origin, ProviderDevice,
-    ProviderDeviceObserved, RawJson, Subject,
+    Body, Event, ExternalId, IntegrationId, Micros, ProviderDevice, ProviderDeviceObserved, RawJson, Subject,
 };
 use serde_json::Value;
 use stream::Appender;
-use tests::{Stack, on_stack};
+use tests::{Stack, on_stack, told};
 use uuid::Uuid;
 
 /// Devices that hold more than the memory that is given, together and in each of the three partitions.
@@ -33,29 +32,16 @@ fn observed(number: u32) -> Event {
     let id = ExternalId::new(&format!("dev-{number}")).expect("an id");
     let at = Micros::from_seconds_nanos(1_790_000_000, 0).expect("in range");
     let metadata = format!(r#"{{"{number}":"{}"}}"#, text(number));
-    Event {
-        id: EventId::random(),
-        subject: Subject::ProviderDevice(ProviderDevice::by_id(integration, id)),
+    told(
+        Subject::ProviderDevice(ProviderDevice::by_id(integration, id)),
         at,
-        sequence: 0,
-        recorded_at: at,
-        claimed_at: None,
-        receipt_timed: false,
-        organization: OrganizationId(Uuid::from_u128(1)),
-        integration: Some(integration),
-        origin: Origin::Push,
-        credential: None,
-        replayable: false,
-        traceparent: None,
-        source: "/test".to_owned(),
-        extensions: std::collections::BTreeMap::default(),
-        body: Body::ProviderDeviceObserved(ProviderDeviceObserved {
+        Body::ProviderDeviceObserved(ProviderDeviceObserved {
             complete: true,
             name: Some(Some(format!("SN-{number}"))),
             metadata: Some(Some(RawJson::parse(&metadata).expect("JSON"))),
             ..ProviderDeviceObserved::default()
         }),
-    }
+    )
 }
 
 async fn rebuild(stack: &Stack, args: &[&str]) -> Value {

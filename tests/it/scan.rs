@@ -7,12 +7,12 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use schema::{
-    Body, CheckpointCompleted, Event, EventId, ExternalId, Extra, IntegrationId, Micros, OrganizationId,
-    Origin, ProviderDevice, Subject, Topic,
+    Body, CheckpointCompleted, Event, EventId, ExternalId, Extra, IntegrationId, Micros, ProviderDevice,
+    Subject, Topic,
 };
 use serde_json::json;
 use stream::{Appender, Range, ReadError, Scan, ScanOptions, Sought};
-use tests::{Stack, on_stack};
+use tests::{Stack, on_stack, told};
 use uuid::Uuid;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,24 +24,12 @@ fn reading(device: &str, number: i64) -> Event {
     let now = tests::now_seconds();
     let at = Micros::from_seconds_nanos(i64::try_from(now).expect("small"), 0).expect("in range");
     Event {
-        id: EventId::random(),
-        subject: Subject::ProviderDevice(ProviderDevice::by_id(IntegrationId(Uuid::nil()), id)),
-        at,
         sequence: number,
-        recorded_at: at,
-        claimed_at: None,
-        receipt_timed: false,
-        organization: OrganizationId(Uuid::from_u128(1)),
-        integration: None,
-        origin: Origin::Push,
-        credential: None,
-        replayable: false,
-        traceparent: None,
-        source: "/test".to_owned(),
-        extensions: BTreeMap::new(),
-        body: Body::decode("reading.received", said.to_string().as_bytes())
-            .expect("known")
-            .expect("valid"),
+        ..told(
+            Subject::ProviderDevice(ProviderDevice::by_id(IntegrationId(Uuid::nil()), id)),
+            at,
+            tests::said("reading.received", &said),
+        )
     }
 }
 

@@ -258,15 +258,7 @@ fn a_door_told_to_stop_when_kafka_is_back_drains_first() {
         }
         it.kafka.restore();
         it.door.signal("TERM");
-        eventually("it has stopped", || async {
-            let log = it.door.log_text();
-            if log.contains("\"stopped\"") {
-                Ok(())
-            } else {
-                Err(log)
-            }
-        })
-        .await;
+        it.door.stopped().await;
         let text = it.door.log_text();
         assert!(text.contains("the spool is empty"), "{text}");
         let log = in_the_log(&stack).await;

@@ -155,15 +155,7 @@ fn a_door_told_to_stop_under_load_while_its_spool_fills_loses_nothing_it_has_ack
             })
             .await;
             it.door.signal("TERM");
-            eventually("it has stopped by itself", || async {
-                let log = it.door.log_text();
-                if log.contains("\"stopped\"") {
-                    Ok(())
-                } else {
-                    Err(log)
-                }
-            })
-            .await;
+            it.door.stopped().await;
         };
         join!(senders, conduct);
         let ended = eventually("the process has ended", || {

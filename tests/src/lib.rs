@@ -11,6 +11,7 @@ mod proxy;
 mod reference;
 mod senders;
 mod stack;
+mod told;
 
 pub use eventually::{eventually, eventually_within};
 pub use kafka::{Raw, alter_topic, delete_records, delete_topic, kafka_proxy, produce, read_log, read_raw};
@@ -19,3 +20,4 @@ pub use proxy::{Passage, Proxy};
 pub use reference::Expected;
 pub use senders::{Answer, Delivery, hmac_hex, now_seconds};
 pub use stack::{Integration, Stack, on_stack};
+pub use told::{said, told};

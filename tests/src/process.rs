@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::eventually_within;
+use crate::{eventually, eventually_within};
 
 /// The `fleetlog` binary of this build.
 pub fn binary() -> PathBuf {
@@ -138,6 +138,19 @@ impl Role {
     /// Sends a signal by name, e.g. `TERM`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         signal(&self.child, name);
+    }
+
+    /// Waits until it says that it has stopped.
+    pub async fn stopped(&self) {
+        eventually("it has stopped by itself", || async {
+            let log = self.log_text();
+            if log.contains("\"stopped\"") {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        })
+        .await;
     }
 
     /// How it ended, if it has.

@@ -213,9 +213,14 @@ impl State {
                 Passage::Free => return Ok(()),
                 Passage::Deaf if direction == Direction::ToServer => return Ok(()),
                 Passage::Slow(pause) => {
-                    drop(passage);
-                    thread::sleep(pause);
-                    return Ok(());
+                    // Until the pause is over, or the passage another.
+                    let is_slow = |passage: &mut Passage| *passage == Passage::Slow(pause);
+                    let waited = self.changed.wait_timeout_while(passage, pause, is_slow);
+                    let (changed, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if waited.timed_out() {
+                        return Ok(());
+                    }
+                    passage = changed;
                 }
                 Passage::Cut => return Err(io::ErrorKind::ConnectionReset.into()),
                 Passage::Lost | Passage::Deaf => {

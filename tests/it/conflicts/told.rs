@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use schema::{
-    Body, DeviceId, Event, EventId, ExternalId, IntegrationId, Micros, OrganizationId, Origin,
-    ProviderDevice, Serial, Subject,
+    DeviceId, Event, EventId, ExternalId, IntegrationId, Micros, OrganizationId, Origin, ProviderDevice,
+    Serial, Subject,
 };
 use serde_json::{Value, json};
 use stream::{Appender, Position};
@@ -79,23 +79,9 @@ impl World {
         let content = format!("{subject} {name} {at} {data}");
         Event {
             id: EventId(Uuid::new_v5(&self.organization.0, content.as_bytes())),
-            at: self.at(at),
-            sequence: 0,
-            recorded_at: self.at(at),
-            claimed_at: None,
-            receipt_timed: false,
             organization: self.organization,
-            integration: subject.provider_device().map(|device| device.integration),
             origin: Origin::Poll,
-            credential: None,
-            replayable: false,
-            traceparent: None,
-            source: "/tests".to_owned(),
-            extensions: BTreeMap::new(),
-            body: Body::decode(name, data.to_string().as_bytes())
-                .expect("a name")
-                .expect("a body"),
-            subject,
+            ..tests::told(subject, self.at(at), tests::said(name, data))
         }
     }
 
