@@ -16,9 +16,9 @@ use crate::{
     sql::{
         activity,
         candidates::{self, Held, Wanted},
-        dead_letters, edits, facts, fields, history, horizons, latest, listening, lowered,
+        dead_letters, edits, facts, fields, history, horizons, listening, lowered,
         offsets::{self, Place},
-        provider_devices,
+        provider_devices, readings,
     },
 };
 
@@ -69,25 +69,44 @@ impl Written {
 ///
 /// True as long as this projector owns their partition, since nobody else writes their rows.
 #[derive(Debug, Default)]
-pub(crate) struct Plain(HashSet<DeviceKey>);
+pub(crate) struct Plain {
+    known: HashSet<DeviceKey>,
+    /// The tables turned out not to be as this process would leave them.
+    is_doubted: bool,
+}
 
 /// Beyond this all are forgotten and learned again, so that memory is bounded (some 40 MB).
 const MAX_PLAIN: usize = 1_000_000;
 
 impl Plain {
     pub(crate) fn forget_all(&mut self) {
-        self.0.clear();
+        self.known.clear();
+    }
+
+    /// Takes nothing for granted until something is committed: not even that a provider device without a row has no
+    /// other rows, since somebody may have deleted it by hand.
+    pub(crate) fn doubt(&mut self) {
+        *self = Self::doubted();
+    }
+
+    /// Nothing is known, or taken for granted.
+    pub(crate) fn doubted() -> Self {
+        Self {
+            known: HashSet::new(),
+            is_doubted: true,
+        }
     }
 
     /// Learns from a transaction that was committed.
     pub(crate) fn learn(&mut self, news: Vec<DeviceKey>, gone: Vec<DeviceKey>) {
+        self.is_doubted = false;
         for key in gone {
-            self.0.remove(&key);
+            self.known.remove(&key);
         }
-        if self.0.len() + news.len() > MAX_PLAIN {
-            self.0.clear();
+        if self.known.len() + news.len() > MAX_PLAIN {
+            self.known.clear();
         }
-        self.0.extend(news);
+        self.known.extend(news);
     }
 }
 
@@ -182,7 +201,12 @@ pub(crate) async fn join(
         .partition(|(key, _)| !before.contains_key(key));
     provider_devices::insert(connection, &new).await?;
     provider_devices::join(connection, &there).await?;
-    let (mut rows, told) = write(connection, truth).await?;
+    let new: BTreeSet<DeviceKey> = if plain.is_doubted {
+        BTreeSet::new()
+    } else {
+        new.into_keys().collect()
+    };
+    let (mut rows, told) = write(connection, truth, &new).await?;
     rows.push(("provider_devices", count(asked.len())));
 
     let mut touched = Touched::default();
@@ -206,7 +230,7 @@ fn asked<'a>(
     truth
         .provider_devices
         .iter()
-        .filter(|(key, row)| row.says_something() || !plain.0.contains(key) || lowered.contains(key))
+        .filter(|(key, row)| row.says_something() || !plain.known.contains(key) || lowered.contains(key))
         .map(|(key, row)| (*key, row.as_ref()))
         .collect()
 }
@@ -225,18 +249,18 @@ async fn read_candidates(
     candidates::read(connection, &wanted).await
 }
 
-/// Joins all rows but those of provider devices.
+/// Joins all rows but those of provider devices. Of those that are `new` nothing was ever written.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     truth: &Truth,
+    new: &BTreeSet<DeviceKey>,
 ) -> sqlx::Result<(Vec<(&'static str, u64)>, Vec<schema::DeviceId>)> {
     fields::join(connection, &truth.fields).await?;
-    activity::join(connection, &truth.activity).await?;
+    activity::join(connection, &truth.activity, new).await?;
     facts::join_connections(connection, &truth.connections).await?;
     facts::join_firmware(connection, &truth.firmware).await?;
     facts::join_registry(connection, &truth.registry).await?;
-    latest::join(connection, &truth.latest).await?;
-    let readings = history::join_readings(connection, &truth.readings).await?;
+    let readings = readings::join(connection, &truth.readings, &truth.latest, new).await?;
     let logs = history::join_logs(connection, &truth.logs).await?;
     let told = facts::join_local(connection, &truth.local).await?;
     edits::join(connection, &truth.edits).await?;

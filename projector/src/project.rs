@@ -329,6 +329,7 @@ impl Projection {
                         self.connection = Some(connection);
                         // A day may have been dropped since it was made.
                         self.days = Days::default();
+                        self.plain.doubt();
                         tracing::debug!(%error, "lost a race, repeating the batch: {error}");
                         n_repeats += 1;
                         self.repeat(n_repeats).await;

@@ -108,7 +108,7 @@ pub(super) async fn join_some(
     batch.trim();
     let mut savepoint = connection.begin().await?;
     // What earlier slices have changed is not known to whoever remembers provider devices, so nothing is remembered.
-    let outcome = join(&mut savepoint, &batch, &Plain::default()).await;
+    let outcome = join(&mut savepoint, &batch, &Plain::doubted()).await;
     match outcome {
         Ok(Some(joined)) => {
             savepoint.commit().await?;

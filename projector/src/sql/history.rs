@@ -1,4 +1,4 @@
-//! Histories: readings and log entries, in daily partitions.
+//! Histories, in daily partitions: the days, and log entries. Readings have a module of their own.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use schema::Origin;
 use sqlx::PgConnection;
 
 use super::value::{At, column};
-use crate::fold::rows::{HistoryKey, LogRow, ReadingRow, Said};
+use crate::fold::rows::{HistoryKey, LogRow, Said};
 
 /// Makes the partition of a day, unless it is there. `day` counts from 1970-01-01, UTC.
 pub(crate) async fn make_day(connection: &mut PgConnection, history: &str, day: i32) -> sqlx::Result<()> {
@@ -16,47 +16,6 @@ pub(crate) async fn make_day(connection: &mut PgConnection, history: &str, day: 
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// Joins readings. Returns how many are new.
-pub(crate) async fn join_readings(
-    connection: &mut PgConnection,
-    rows: &BTreeMap<HistoryKey, ReadingRow>,
-) -> sqlx::Result<u64> {
-    if rows.is_empty() {
-        return Ok(0);
-    }
-    let written = sqlx::query(
-        "INSERT INTO readings AS held
-                (provider_device, organization, path, at, sequence, id, recorded_at, content_type, data, bytes,
-                 origin, device_name, name_at)
-         SELECT device, organization, path, at, sequence, id, recorded_at, content_type, data::jsonb, bytes,
-                origin, device_name, name_at
-           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::bigint[], $6::uuid[],
-                       $7::timestamptz[], $8::text[], $9::text[], $10::bytea[], $11::text[], $12::text[],
-                       $13::timestamptz[])
-                AS row (device, organization, path, at, sequence, id, recorded_at, content_type, data, bytes,
-                        origin, device_name, name_at)
-             ON CONFLICT (provider_device, at, sequence, id) DO UPDATE
-            SET recorded_at = EXCLUDED.recorded_at
-          WHERE EXCLUDED.recorded_at < held.recorded_at",
-    )
-    .bind(column(rows, |key, _| key.device))
-    .bind(column(rows, |_, row| row.said.organization.0))
-    .bind(column(rows, |_, row| &*row.path))
-    .bind(column(rows, |key, _| At(key.key.at)))
-    .bind(column(rows, |key, _| key.key.sequence))
-    .bind(column(rows, |key, _| key.key.id.0))
-    .bind(column(rows, |_, row| At(row.said.recorded_at)))
-    .bind(column(rows, |_, row| row.payload.content_type.as_deref()))
-    .bind(column(rows, |_, row| row.payload.data.as_deref()))
-    .bind(column(rows, |_, row| row.payload.bytes.as_deref()))
-    .bind(column(rows, |_, row| origin(&row.said)))
-    .bind(column(rows, |_, row| row.said.device_name.as_deref()))
-    .bind(column(rows, |_, row| row.said.name_at.map(At)))
-    .execute(connection)
-    .await?;
-    Ok(written.rows_affected())
 }
 
 /// Joins log entries. Returns how many are new.
@@ -100,7 +59,7 @@ pub(crate) async fn join_logs(
 }
 
 /// As stored: nearly all are pushed, so that is what null stands for.
-fn origin(said: &Said) -> Option<&'static str> {
+pub(super) fn origin(said: &Said) -> Option<&'static str> {
     (said.origin != Origin::Push).then(|| said.origin.into())
 }
 

@@ -38,13 +38,12 @@ pub(crate) async fn insert(connection: &mut PgConnection, rows: &Rows<'_>) -> sq
                 (id, organization, integration, known_by, external_id, name, name_at, name_sequence, name_id,
                  first_name, first_name_recorded_at, first_name_id, bound_device, bound_at, bound_sequence, bound_id,
                  gone_how, gone_at, gone_sequence, gone_id, seen_at, seen_sequence, seen_id)
-         SELECT * FROM unnest(
-                $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[],
-                $6::text[], $7::timestamptz[], $8::bigint[], $9::uuid[],
-                $10::text[], $11::timestamptz[], $12::uuid[],
-                $13::uuid[], $14::timestamptz[], $15::bigint[], $16::uuid[],
-                $17::text[], $18::timestamptz[], $19::bigint[], $20::uuid[],
-                $21::timestamptz[], $22::bigint[], $23::uuid[])",
+         SELECT unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::uuid[]), unnest($4::text[]), unnest($5::text[]),
+                unnest($6::text[]), unnest($7::timestamptz[]), unnest($8::bigint[]), unnest($9::uuid[]),
+                unnest($10::text[]), unnest($11::timestamptz[]), unnest($12::uuid[]),
+                unnest($13::uuid[]), unnest($14::timestamptz[]), unnest($15::bigint[]), unnest($16::uuid[]),
+                unnest($17::text[]), unnest($18::timestamptz[]), unnest($19::bigint[]), unnest($20::uuid[]),
+                unnest($21::timestamptz[]), unnest($22::bigint[]), unnest($23::uuid[])",
     )
     .bind(column(rows, |key, _| *key))
     .bind(column(rows, |_, row| row.organization.0))

@@ -8,11 +8,14 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 /// and the log still has the events.
 pub(crate) async fn open(pool: &PgPool, generation: &str) -> sqlx::Result<PgConnection> {
     let mut connection = pool.acquire().await?.detach();
-    // Every statement finds rows by key, however many it is given: a plan made for one batch is right for the next.
+    // Every statement finds rows by key, however many it is given: a plan made for one batch is right for the next,
+    // and for a fleet of any size. So no plan may come from how few rows there are yet. The memory holds the rows of
+    // a batch.
     // A generation's name is `gen_` and digits: see `generations`.
     let settings = format!(
-        "SET search_path = {generation}; SET synchronous_commit = off;
+        "SET search_path = {generation}; SET synchronous_commit = off; SET work_mem = '16MB';
          SET jit = off; SET plan_cache_mode = force_generic_plan;
+         SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
          SET lock_timeout = '10s'; SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'"
     );
     sqlx::raw_sql(AssertSqlSafe(settings))

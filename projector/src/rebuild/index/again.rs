@@ -3,7 +3,10 @@
 //!
 //! All in the transaction that makes the key of `receipt_timed`, whose doubled keys tell of whom.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use schema::{Event, ProviderDevice};
 use sqlx::{Connection as _, PgConnection};
@@ -81,6 +84,6 @@ async fn write(connection: &mut PgConnection, events: Vec<(i32, Event)>) -> Resu
         .partition(|(key, _)| there.contains(key));
     provider_devices::insert(connection, &new).await?;
     provider_devices::join(connection, &there).await?;
-    commit::write(connection, truth).await?;
+    commit::write(connection, truth, &BTreeSet::new()).await?;
     Ok(())
 }
