@@ -95,17 +95,46 @@ listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 # The ports a process was started on; nothing when it is gone.
 ports_of() { ! running "$1" || cut -d' ' -f3- "$STATE/run/$1.pid"; }
 
-# Refuses a port that somebody else holds, and names the variable that chooses another.
+# Refuses a port that somebody else holds, and names the variables that choose others: all that will be needed, since
+# whoever holds one of ours most often holds more.
 port_claim() {
-  local name=$1 variable=$2 port=${!2} by='' other
-  [[ " $(ports_of "$name") " != *" $port "* ]] || return 0
-  listening "$port" || return 0
+  local name=$1 variable=$2 port=${!2} by=''
+  ! port_is_free "$name" "$port" || return 0
   if command -v ss >/dev/null; then
     by=$(ss -Hltnp "sport = :$port" 2>/dev/null | sed -nE 's/.*users:\(\("([^"]+)",pid=([0-9]+).*/ by \1 (pid \2)/p' | head -n1)
   fi
-  other=$((port + 1))
-  while listening "$other"; do other=$((other + 1)); done
-  die "port $port is taken$by: choose another, for example  $variable=$other $INVOCATION"
+  die "port $port is taken$by: choose others, for example  $(ports_instead)$INVOCATION"
+}
+
+# Whether nobody listens on a port but the service that it is for.
+port_is_free() {
+  [[ " $(ports_of "$1") " == *" $2 "* ]] || ! listening "$2"
+}
+
+# An assignment for each of our ports that is taken: of ports that are free, and none of our others.
+ports_instead() {
+  local variable other
+  local -A used=()
+  for variable in "${PORTS[@]}"; do used[${!variable}]=1; done
+  for variable in "${PORTS[@]}"; do
+    # Nothing of ours listens on this one but a test.
+    [[ $variable != FLEETLOG_KAFKA_PROXY_PORT ]] || continue
+    ! port_is_free "$(service_of "$variable")" "${!variable}" || continue
+    other=$((${!variable} + 1))
+    while [[ -n ${used[$other]:-} ]] || listening "$other"; do other=$((other + 1)); done
+    used[$other]=1
+    printf '%s=%s ' "$variable" "$other"
+  done
+}
+
+# The service that listens on a port.
+service_of() {
+  case $1 in
+    FLEETLOG_PORT) printf ingest ;;
+    FLEETLOG_PROJECTOR_PORT) printf projector ;;
+    FLEETLOG_POSTGRES_PORT) printf postgres ;;
+    *) printf kafka ;;
+  esac
 }
 
 port_unused() {
