@@ -13,7 +13,7 @@ use sqlx::{
 };
 use stream::LogConfig;
 
-use crate::{door, failure::Failure};
+use crate::{door, failure::Failure, parse};
 
 /// How long a command may wait for a connection to PostgreSQL.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub(crate) struct KafkaArgs {
     #[arg(long = "kafka-brokers", env = "KAFKA_BROKERS", value_name = "HOST:PORT,…")]
     brokers: Option<String>,
     /// What the names of the topics begin with
-    #[arg(long, env = "FLEETLOG_TOPIC_PREFIX", value_name = "PREFIX", default_value = schema::Topic::DEFAULT_PREFIX)]
+    #[arg(long, env = "FLEETLOG_TOPIC_PREFIX", value_name = "PREFIX", default_value = schema::Topic::DEFAULT_PREFIX, value_parser = parse::prefix)]
     topic_prefix: String,
     /// One replica of everything is meant: for a single broker, e.g. on a developer's machine
     #[arg(long, env = "FLEETLOG_SINGLE_BROKER", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]

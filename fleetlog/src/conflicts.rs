@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 use schema::RawJson;
 
 use self::pending::{Filters, Pending};
-use crate::{clock, config::ReaderDatabase, failure::Failure, output};
+use crate::{clock, config::ReaderDatabase, device::named, failure::Failure, output};
 
 /// Lists, shows, resolves and replays conflicts: what waits for a person to decide
 #[derive(Subcommand)]
@@ -66,6 +66,9 @@ impl List {
         let pool = self.database.pool()?;
         let wanted = self.filters.wanted(clock::now());
         let all = sql::pending(&pool, &wanted, i64::from(self.limit) + 1).await?;
+        if let (true, Some(device)) = (all.is_empty(), &wanted.device) {
+            named::any(&pool, device, wanted.organization).await?;
+        }
         let listed = all.get(..self.limit as usize).unwrap_or(&all);
         if self.json {
             for pending in listed {

@@ -20,6 +20,15 @@ pub(crate) fn provider() -> impl TypedValueParser<Value = Provider> {
     PossibleValuesParser::new(Provider::VARIANTS).try_map(|text| text.parse::<Provider>())
 }
 
+/// Reads what the names of topics begin with: what Kafka takes, and short enough for every topic.
+pub(crate) fn prefix(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if text.is_empty() || text.len() > 200 || !text.bytes().all(is_fit) {
+        return Err("a prefix is 1 to 200 letters, digits, dots, underscores and hyphens".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Reads `field=strategy`.
 pub(crate) fn strategy(text: &str) -> Result<(String, Strategy), String> {
     let (field, strategy) = text

@@ -74,8 +74,16 @@ const OWNED: [(&str, &str, &str); 14] = [
         "the cloud",
         "it is the cloud's own word for the device; change it there",
     ),
-    ("battery", "the device", "it reports its battery in readings"),
-    ("signal", "the device", "it reports its signal in readings"),
+    (
+        "battery",
+        "the device",
+        "it reports its battery in readings; which value counts is the integration's battery pointer",
+    ),
+    (
+        "signal",
+        "the device",
+        "it reports its signal in readings; which value counts is the integration's signal pointer",
+    ),
     (
         "firmware",
         "the device",
@@ -89,12 +97,12 @@ const OWNED: [(&str, &str, &str); 14] = [
     (
         "hardware_ids",
         "the cloud",
-        "they are registered with the device there",
+        "they are registered with the device there; change them there",
     ),
     (
         "connectivity",
         "the device",
-        "it follows from what is heard of it",
+        "it follows from what is heard of it; how long it may be silent is the integration's policy",
     ),
     (
         "last_report_at",
@@ -114,7 +122,7 @@ const OWNED: [(&str, &str, &str); 14] = [
     (
         "cohort",
         "the cloud",
-        "changing it is a deployment: it decides which firmware the device gets",
+        "changing it is a deployment, since it decides which firmware the device gets: change it there",
     ),
     (
         "serial",

@@ -152,6 +152,20 @@ fn a_device_is_known_as_it_was_linked_then() {
     });
 }
 
+/// Updates a table of the active generation, as its owner.
+async fn by_hand(stack: &Stack, table_and_values: &str) {
+    let active = stack
+        .rows("SELECT generation FROM projection_meta.generations WHERE state = 'active'")
+        .await;
+    let generation = active[0]["generation"].as_str().expect("a name");
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "UPDATE {generation}.{table_and_values}"
+    )))
+    .execute(&stack.admin)
+    .await
+    .expect("the owner may");
+}
+
 #[test]
 fn an_explanation_names_winner_and_losers_and_where_they_lie_in_the_log() {
     on_stack(|stack| async move {
@@ -240,24 +254,21 @@ fn an_explanation_names_winner_and_losers_and_where_they_lie_in_the_log() {
         assert_eq!((code, errors.contains("fleet.gauges")), (3, true), "{errors}");
 
         // A row that somebody wrote by hand is found: the facts say otherwise.
-        let active = stack
-            .rows("SELECT generation FROM projection_meta.generations WHERE state = 'active'")
-            .await;
-        let generation = active[0]["generation"].as_str().expect("a name");
-        let by_hand = format!(
-            "UPDATE {generation}.field_registers SET value = '{{\"v\": 9}}', value_hash = gen_random_uuid()
-              WHERE field = 'metadata'"
-        );
-        sqlx::query(sqlx::AssertSqlSafe(by_hand))
-            .execute(&stack.admin)
-            .await
-            .expect("the owner may");
+        by_hand(
+            &stack,
+            "field_registers SET value = '{\"v\": 9}', value_hash = gen_random_uuid() WHERE field = 'metadata'",
+        )
+        .await;
         let (code, _, errors) = stack.try_fleetlog(&["device", "explain", "SN-X"]).await;
         assert_eq!(
             (code, errors.contains("something else of metadata")),
             (1, true),
             "{errors}"
         );
+        // So is the name that lists show, though nobody ever gave one.
+        by_hand(&stack, "devices SET name = 'by hand'").await;
+        let (_, _, errors) = stack.try_fleetlog(&["device", "explain", "SN-X"]).await;
+        assert!(errors.contains("something else of metadata, name"), "{errors}");
     });
 }
 

@@ -9,11 +9,13 @@ use schema::{DeviceId, IntegrationId, Micros, OrganizationId, ProviderDevice, Ra
 pub(super) const FIELD: &str = "field";
 /// Two devices show one serial number.
 pub(super) const SAME_SERIAL: &str = "same_serial";
+/// A provider device is back after it had gone.
+pub(super) const REAPPEARED: &str = "reappeared";
 const KINDS: [&str; 5] = [
     FIELD,
     "two_names",
     "two_provider_devices",
-    "reappeared",
+    REAPPEARED,
     SAME_SERIAL,
 ];
 
@@ -74,6 +76,8 @@ pub(super) struct Pending {
     pub(super) remote_at: Option<Micros>,
     pub(super) opened_at: Option<Micros>,
     pub(super) provider_devices: Vec<ProviderDevice>,
+    /// All devices in question.
+    pub(super) devices: Vec<DeviceId>,
     /// The whole row, as JSON.
     pub(super) row: String,
 }

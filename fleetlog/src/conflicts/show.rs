@@ -4,7 +4,7 @@ use clap::Args;
 use schema::{Micros, RawJson};
 
 use super::{
-    pending::{Pending, Wanted},
+    pending::{Pending, REAPPEARED, Wanted},
     sql,
 };
 use crate::{config::ReaderDatabase, failure::Failure, output};
@@ -37,7 +37,9 @@ impl Show {
                 return output::line(&pending.row);
             }
             let linked = sql::linked(&pool, &pending.provider_devices).await?;
-            output::table(["conflict", &pending.conflict], &facts(&pending, &linked))?;
+            let devices = sql::devices(&pool, &pending.devices).await?;
+            let facts = facts(&pending, &devices, &linked);
+            output::table(["conflict", &pending.conflict], &facts)?;
             output::line("")?;
             return output::table(["decision", "then"], &decisions(&pending));
         }
@@ -68,14 +70,29 @@ fn text(value: Option<&RawJson>) -> &str {
     value.map_or("null", RawJson::get)
 }
 
-fn facts(pending: &Pending, linked: &[sql::Linked]) -> Vec<[String; 2]> {
+fn facts(pending: &Pending, devices: &[sql::Questioned], linked: &[sql::Linked]) -> Vec<[String; 2]> {
     let at = |at: Option<Micros>| output::or_dash(at);
     let mut facts = vec![
         fact("kind", &pending.kind),
         fact("serial", &pending.serial),
-        fact("device", output::or_dash(pending.device)),
         fact("since", at(pending.opened_at)),
     ];
+    facts.extend(devices.iter().map(|device| {
+        let registered = device.registered_at.map(Micros::from);
+        let here = registered.map_or_else(
+            || "not registered here".to_owned(),
+            |at| format!("registered here at {at}"),
+        );
+        let name = if device.name == device.serial {
+            String::new()
+        } else {
+            format!(" ({})", device.name)
+        };
+        fact(
+            "device",
+            format!("{}  {}{name}, {here}", device.id, device.serial),
+        )
+    }));
     if let Some(field) = &pending.field {
         let author = output::or_dash(pending.edit_author.as_ref());
         facts.extend([
@@ -131,11 +148,14 @@ fn decisions(pending: &Pending) -> Vec<[String; 2]> {
             fact("--value JSON", "it shows that value, which is sent to the cloud"),
         ];
     }
-    let one = pending.device.map_or_else(
-        || "all provider devices are the device that --to names".to_owned(),
-        |device| format!("all provider devices are device {device}, whatever their names say"),
-    );
-    vec![
+    let one = match pending.device {
+        None => "all provider devices are the device that --to names".to_owned(),
+        Some(device) if pending.devices.len() > 1 => format!(
+            "all provider devices are device {device}, or the one that --to names, whatever their names say"
+        ),
+        Some(device) => format!("all provider devices are device {device}, whatever their names say"),
+    };
+    let mut decisions = vec![
         fact("--same-device", one),
         fact(
             "--create-duplicate",
@@ -144,7 +164,16 @@ fn decisions(pending: &Pending) -> Vec<[String; 2]> {
                 pending.serial
             ),
         ),
-    ]
+    ];
+    if pending.kind == REAPPEARED
+        && let Some(device) = pending.device
+    {
+        decisions.push(fact(
+            &format!("fleetlog device retire {device}"),
+            "it is the same device, out of service",
+        ));
+    }
+    decisions
 }
 
 fn told(decided: &sql::Decided) -> Vec<[String; 2]> {

@@ -24,6 +24,7 @@ struct Row {
     remote_at: Option<OffsetDateTime>,
     opened_at: Option<OffsetDateTime>,
     provider_devices: Vec<String>,
+    devices: Vec<Uuid>,
     whole: String,
 }
 
@@ -31,7 +32,7 @@ struct Row {
 pub(super) async fn pending(pool: &PgPool, wanted: &Wanted, limit: i64) -> Result<Vec<Pending>, sqlx::Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT c.conflict, c.organization, c.kind, c.device, c.serial, c.field, c.local, c.remote, c.base,
-                c.strategy, c.edit_author, c.edited_at, c.remote_at, c.opened_at, c.provider_devices,
+                c.strategy, c.edit_author, c.edited_at, c.remote_at, c.opened_at, c.provider_devices, c.devices,
                 row_to_json(c)::text AS whole
            FROM fleet.conflicts c
           WHERE ($1::text[] IS NULL OR c.conflict = ANY ($1))
@@ -84,6 +85,7 @@ impl From<Row> for Pending {
             remote_at: row.remote_at.map(Micros::from),
             opened_at: row.opened_at.map(Micros::from),
             provider_devices: provider_devices.collect(),
+            devices: row.devices.into_iter().map(DeviceId).collect(),
             row: row.whole,
         }
     }
@@ -113,6 +115,29 @@ pub(super) async fn decided(pool: &PgPool, conflicts: &[String]) -> Result<Vec<D
           ORDER BY h.conflict, h.at DESC, h.event DESC",
     )
     .bind(conflicts)
+    .fetch_all(pool)
+    .await
+}
+
+/// A device in question, as it is shown now.
+#[derive(FromRow)]
+pub(super) struct Questioned {
+    pub(super) id: Uuid,
+    pub(super) serial: String,
+    pub(super) name: String,
+    pub(super) registered_at: Option<OffsetDateTime>,
+}
+
+/// These devices, in order of their serial numbers.
+pub(super) async fn devices(pool: &PgPool, devices: &[DeviceId]) -> Result<Vec<Questioned>, sqlx::Error> {
+    let ids: Vec<Uuid> = devices.iter().map(|device| device.0).collect();
+    sqlx::query_as(
+        "SELECT d.id, d.serial, d.name, d.registered_at
+           FROM fleet.devices d
+          WHERE d.id = ANY ($1)
+          ORDER BY d.serial, d.id",
+    )
+    .bind(ids)
     .fetch_all(pool)
     .await
 }

@@ -181,7 +181,19 @@ async fn explain(snapshot: &mut PgConnection, known: &Known) -> Result<Explanati
     let mut fields = tables.explain(known.id);
     let mut drifted = drifted(&shown(snapshot, known).await?, &fields);
     let primary = sql::primary_packages(snapshot, known.organization).await?;
-    let (serial, version) = own(snapshot, known).await?;
+    let (serial, version, called) = own(snapshot, known).await?;
+    // The name has a column of its own in the list of devices; where none was given that shows the serial number.
+    let given = fields
+        .get("name")
+        .and_then(|explained| explained.shown.value.as_ref());
+    let given = given.filter(|value| value.text != "null").map(|value| value.hash);
+    let is_given = called.as_ref().is_some_and(|called| {
+        given == Some(Stored::new(&RawJson::from_value(&json!(called))).hash)
+            || given.is_none() && serial.as_ref() == Some(called)
+    });
+    if !is_given && !drifted.iter().any(|name| name == "name") {
+        drifted.push("name".to_owned());
+    }
     for (name, explained, shown) in [
         ("serial", tables.explain_serial(known.id), serial),
         (
@@ -208,12 +220,12 @@ async fn explain(snapshot: &mut PgConnection, known: &Known) -> Result<Explanati
     })
 }
 
-/// The serial number and the firmware version that the device shows.
+/// The serial number, the firmware version and the name that the device shows.
 async fn own(
     snapshot: &mut PgConnection,
     known: &Known,
-) -> Result<(Option<String>, Option<String>), sqlx::Error> {
-    sqlx::query_as("SELECT d.serial, d.firmware_version FROM fleet.devices d WHERE d.id = $1")
+) -> Result<(Option<String>, Option<String>, Option<String>), sqlx::Error> {
+    sqlx::query_as("SELECT d.serial, d.firmware_version, d.name FROM fleet.devices d WHERE d.id = $1")
         .bind(known.id.0)
         .fetch_one(snapshot)
         .await

@@ -40,7 +40,7 @@ pub(crate) async fn one(
 ) -> Result<Known, Failure> {
     let mut found = sql::known(pool, serial_or_id, organization).await?;
     match (found.pop(), found.is_empty()) {
-        (None, _) => Err(Failure::not_found(format!("there is no device {serial_or_id}"))),
+        (None, _) => Err(no_such(serial_or_id)),
         (Some(known), true) => Ok(known),
         (Some(last), false) => {
             let ids: Vec<_> = found
@@ -54,4 +54,23 @@ pub(crate) async fn one(
             )))
         }
     }
+}
+
+/// That something is called so.
+///
+/// # Errors
+/// Nothing is: not found.
+pub(crate) async fn any(
+    pool: &PgPool,
+    serial_or_id: &str,
+    organization: Option<OrganizationId>,
+) -> Result<(), Failure> {
+    if sql::known(pool, serial_or_id, organization).await?.is_empty() {
+        return Err(no_such(serial_or_id));
+    }
+    Ok(())
+}
+
+fn no_such(serial_or_id: &str) -> Failure {
+    Failure::not_found(format!("there is no device {serial_or_id}"))
 }

@@ -62,7 +62,7 @@ impl Register {
         if sql::is_registered(&pool, device).await? {
             let serial = &self.serial;
             return Err(Failure::refused(format!(
-                "{serial} is registered already, as device {device}"
+                "{serial} is registered already, as device {device}: `fleetlog device edit` changes what is said of it"
             )));
         }
         let position = self.append(device).await?;

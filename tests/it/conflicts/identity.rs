@@ -122,6 +122,15 @@ fn a_rename_between_two_devices_that_people_registered_waits_for_a_person() {
         assert_eq!(row["serial"], "NEW");
         assert_eq!(row["device"], world.device("NEW").to_string());
         let old = world.device("OLD").to_string();
+        let shown = stack.fleetlog(&["conflicts", "show", &conflict]).await;
+        let names_both = [("OLD", &old), ("NEW", &world.device("NEW").to_string())]
+            .iter()
+            .all(|(serial, id)| shown.contains(&format!("{id}  {serial}")));
+        assert!(names_both && shown.contains("--to"), "{shown}");
+        let (code, _, errors) = stack
+            .try_fleetlog(&["conflicts", "list", "--device", "NOBODY"])
+            .await;
+        assert_eq!((code, errors.contains("no device NOBODY")), (3, true), "{errors}");
         decide(&stack, &[&conflict, "--same-device", "--to", &old]).await;
         assert!(pending(&stack).await.is_empty());
         let bound = stack

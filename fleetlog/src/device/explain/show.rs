@@ -52,6 +52,7 @@ fn verdict(verdict: Verdict) -> (&'static str, String) {
         Verdict::Overruled => lost("the name that a cloud has for the device counts"),
         Verdict::OtherPackage => lost("its integration declares another package the primary one"),
         Verdict::NothingNew => lost("it is no newer than what both sides last agreed on"),
+        Verdict::Unchanged => lost("it says what both sides last agreed on, so only the edit has changed it"),
     }
 }
 

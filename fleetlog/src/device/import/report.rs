@@ -61,6 +61,11 @@ impl Report {
             serde_json::to_writer(&mut *kept, &refusal).map_err(anyhow::Error::from)?;
             kept.write_all(b"\n")?;
         }
+        if self.dry_run && self.json {
+            let mut row = serde_json::to_value(&refusal).map_err(anyhow::Error::from)?;
+            row["outcome"] = "refused".into();
+            self.progress.suspend(|| output::json(&row))?;
+        }
         if self.shown.len() < MOST_SHOWN {
             self.shown.push(refusal);
         }
@@ -115,6 +120,8 @@ impl Report {
         if let Some(mut kept) = self.kept.take() {
             kept.flush()?;
         }
+        // Those that were looked up among the devices come after those that could not be read.
+        self.shown.sort_by_key(|refusal| refusal.line);
         self.print_refusals()?;
         let n = self.registered + self.edited + self.unchanged + self.refused;
         if self.json {

@@ -136,16 +136,18 @@ pub(super) fn of_json(line: u64, text: &str, ignored: &BTreeSet<String>) -> Resu
     let object: BTreeMap<String, RawJson> = serde_json::from_str(text).map_err(|error| {
         Refusal::new(
             line,
-            format!("it is no JSON object: {error}"),
+            format!("it is no JSON object: {}", without_line(&error)),
             "write one object a line, e.g. {\"serial\": \"C252400001\", \"name\": \"North gate\"}",
         )
     })?;
-    let text_of = |raw: &RawJson| {
-        raw.value()
-            .ok()
-            .and_then(|value| value.as_str().map(str::to_owned))
+    let serial = match object.get(SERIAL).map(RawJson::value) {
+        None => return Err(no_serial(line, "it has no serial".to_owned())),
+        Some(Ok(Value::String(text))) => serial(line, &text)?,
+        Some(Ok(_) | Err(_)) => {
+            let found = object.get(SERIAL).map_or("", RawJson::get);
+            return Err(no_serial(line, format!("serial is a text; got {found}")));
+        }
     };
-    let serial = serial(line, &object.get(SERIAL).and_then(text_of).unwrap_or_default())?;
     let refused = |error: &NotEditable| Refusal::of_field(line, &serial, error);
     let mut fields = Wanted::new();
     for (name, value) in &object {
@@ -196,13 +198,23 @@ fn add_tag(fields: &mut Wanted, id: &str) -> Result<(), NotEditable> {
 }
 
 fn serial(line: u64, text: &str) -> Result<Serial, Refusal> {
-    Serial::new(text).map_err(|error| {
-        Refusal::new(
-            line,
-            error.to_string(),
-            "give every device its serial number, as the cloud names it",
-        )
-    })
+    Serial::new(text).map_err(|error| no_serial(line, error.to_string()))
+}
+
+fn no_serial(line: u64, reason: String) -> Refusal {
+    let advice = "give every device its serial number, as the cloud names it";
+    Refusal::new(line, reason, advice)
+}
+
+/// What is wrong with a line of JSON, which to its reader was a file of one line.
+fn without_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let at = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&at) {
+        Some(text) if error.column() > 0 => format!("{text} at column {}", error.column()),
+        Some(text) => text.to_owned(),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -304,5 +316,15 @@ mod tests {
         ] {
             assert!(of_json(1, wrong, &BTreeSet::new()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_json_line_that_is_refused_is_told_as_it_is() {
+        let reason = |text| of_json(7, text, &BTreeSet::new()).unwrap_err().reason;
+        assert_eq!(reason(r#"{"serial":5}"#), "serial is a text; got 5");
+        assert_eq!(reason(r#"{"name":"x"}"#), "it has no serial");
+        let broken = reason("{bad");
+        assert!(broken.ends_with("at column 2"), "{broken}");
+        assert!(!reason("[]").contains("line 1"), "{}", reason("[]"));
     }
 }

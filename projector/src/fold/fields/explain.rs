@@ -73,6 +73,8 @@ pub enum Verdict {
     Waits,
     /// It is no newer than what both sides last agreed on.
     NothingNew,
+    /// It was said since, and is what both sides last agreed on.
+    Unchanged,
     /// A cloud's name for the device counts.
     Overruled,
     /// It is of another package than the one that counts.
@@ -143,8 +145,29 @@ fn of_remote(shown: &Shown) -> Verdict {
         | State::Rejected
         | State::Superseded
         | State::Lost
+        | State::Conflict
+            if is_newer(shown) =>
+        {
+            Verdict::Unchanged
+        }
+        State::Local
+        | State::Pending
+        | State::Settled
+        | State::Acknowledged
+        | State::Rejected
+        | State::Superseded
+        | State::Lost
         | State::Conflict => Verdict::NothingNew,
     }
+}
+
+/// Whether the cloud's newest statement came after what both sides last agreed on.
+fn is_newer(shown: &Shown) -> bool {
+    let agreed = shown.base.as_ref().and_then(|base| base.at);
+    shown
+        .remote
+        .as_ref()
+        .is_some_and(|remote| Some(remote.key.at) > agreed)
 }
 
 /// What people say of a field.

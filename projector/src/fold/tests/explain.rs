@@ -81,6 +81,13 @@ fn an_edit_is_replaced_by_the_next_and_the_cloud_says_nothing_new() {
         verdicts(&[says(1, 1), first.clone(), second.clone()], "metadata"),
         expected
     );
+    let again = says(9, 1);
+    let expected = [("cloud", 9, Verdict::Unchanged), ("edit", 6, Verdict::Won)];
+    assert_eq!(
+        verdicts(&[says(1, 1), second.clone(), again], "metadata"),
+        expected,
+        "it was said later, and is what the author of the edit saw"
+    );
     let accepted = answer(&second, &["metadata"], 8, "accepted");
     let events = [says(1, 1), first, second.clone(), accepted];
     let explained = explained(&events, "metadata");
