@@ -140,6 +140,9 @@ impl From<RebuildError> for Failure {
             | RebuildError::OtherRules { .. }
             | RebuildError::TooMany(_)
             | RebuildError::BeginningGone(_)
+            | RebuildError::ReadingsGone(_)
+            | RebuildError::LeftBehind { .. }
+            | RebuildError::IsRetired(_)
             | RebuildError::UnreadableCheckpoint(_)
             | RebuildError::OtherLog { .. } => Self::Refused(error.into()),
             RebuildError::NoSuchDevice(_) => Self::NotFound(error.into()),

@@ -114,7 +114,12 @@ impl List {
             }
             return Ok(());
         }
-        let rows: Vec<_> = all.iter().map(|one| row(one, behind(one))).collect();
+        let mut active = all.iter().filter(|one| one.state == "active");
+        let log = active.next().and_then(|one| one.log.clone());
+        let rows: Vec<_> = all
+            .iter()
+            .map(|one| row(one, behind(one), log.as_deref()))
+            .collect();
         output::table(
             [
                 "generation",
@@ -156,7 +161,7 @@ fn behind(one: &Overview, ends: &[Position]) -> u64 {
         .sum()
 }
 
-fn row(one: &Overview, behind: Option<u64>) -> [String; 9] {
+fn row(one: &Overview, behind: Option<u64>, active: Option<&str>) -> [String; 9] {
     [
         one.generation.clone(),
         one.state.to_owned(),
@@ -166,12 +171,12 @@ fn row(one: &Overview, behind: Option<u64>) -> [String; 9] {
         HumanBytes(one.bytes.unsigned_abs()).to_string(),
         output::or_dash(behind),
         one.since.date().to_string(),
-        note(one),
+        note(one, active),
     ]
 }
 
-/// What is to be known of it, or done about it.
-fn note(one: &Overview) -> String {
+/// What is to be known of it, or done about it. `active` is the log that readers see the events of.
+fn note(one: &Overview, active: Option<&str>) -> String {
     let mut notes = Vec::new();
     if one.fold_version != FOLD_VERSION && one.state == "active" {
         notes.push(format!(
@@ -184,8 +189,18 @@ fn note(one: &Overview) -> String {
             one.generation
         ));
     }
+    let of_other_log = match (one.log.as_deref(), active) {
+        (Some(log), Some(active)) => log != active,
+        (Some(_) | None, _) => false,
+    };
+    if of_other_log && one.state == "retired" {
+        notes.push("of another log than the active one: cannot be rolled back to".to_owned());
+    }
     if let Some(rebuild) = one.rebuild.as_ref().filter(|_| one.state == "building") {
         notes.push(match (&rebuild.proof, &rebuild.difference) {
+            (Some(_), _) if of_other_log => {
+                "of another log: `fleetlog log rewrite --promote` lets readers see it".to_owned()
+            }
             _ if one.at_work => format!("being rebuilt: {}, by {}", rebuild.phase, rebuild.owner),
             (None, _) => format!(
                 "stopped or killed in phase {}; `fleetlog rebuild` goes on with it",
@@ -268,11 +283,18 @@ mod tests {
             litter: false,
         };
         assert_eq!(behind(&one, &[end(0, 5), end(1, 4)]), 6);
-        assert_eq!(note(&one), "");
+        assert_eq!(note(&one, None), "");
+        let copied = Overview {
+            state: "retired",
+            log: Some("5b1c02aa".to_owned()),
+            ..one.clone()
+        };
+        assert_eq!(note(&copied, Some("5b1c02aa")), "");
+        assert!(note(&copied, Some("37e7e3c6")).contains("another log"));
         let other = Overview {
             fold_version: 0,
             ..one
         };
-        assert!(note(&other).contains("a rebuild is due"));
+        assert!(note(&other, None).contains("a rebuild is due"));
     }
 }

@@ -10,7 +10,7 @@ use service::CancellationToken;
 use crate::{
     config::{KafkaArgs, ProjectorDatabase},
     failure::Failure,
-    output, projector_role,
+    output, parse, projector_role,
     rebuild::Size,
     watch::watched,
 };
@@ -40,7 +40,7 @@ Examples:
 Exit codes: 0 if only the erased subjects are missing, 1 if anything else differs. See docs/retention.md.")]
 pub(crate) struct Rewrite {
     /// What the names of the new log's topics begin with
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = parse::prefix)]
     to: String,
     #[command(flatten)]
     extent: Extent,
@@ -143,6 +143,13 @@ impl Rewrite {
         output::table(["topic", "copied", "left out", "there before"], &topics)?;
         if let Some(missing) = &rewritten.missing {
             print_missing(missing)?;
+        }
+        if let Some(missing) = rewritten.missing.as_ref().filter(|_| rewritten.promoted) {
+            output::line(format!(
+                "readers see {} now. Start all roles with FLEETLOG_TOPIC_PREFIX={}: projectors of the old log end by \
+                 themselves",
+                missing.generation, self.to
+            ))?;
         }
         if rewritten.target.is_some() && rewritten.beyond > 0 {
             output::line(format!(

@@ -158,6 +158,7 @@ pub async fn rebuild(order: &Order, progress: &Progress) -> Result<Report, Rebui
         events: n_loaded + follower.n_events(),
         phases: phases(progress),
         most_memory: memory::most_resident(),
+        readings_expired: work.prepared.extent.readings_expired(),
         proof,
         promotion,
     })

@@ -22,7 +22,7 @@ use crate::{
 /// How often it is counted.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// How many times as long as it took to count nothing is counted: of a large fleet it is counted less often.
-const REST: u32 = 50;
+const REST: u32 = 10;
 
 /// The labels of a count, sorted by name.
 type Labels = Vec<(&'static str, String)>;
@@ -35,6 +35,10 @@ pub(crate) async fn count(pool: &PgPool) -> Infallible {
         match conflicts::count(pool).await {
             Ok(counts) => show(&counts, &mut shown),
             // Whoever folds says so if Postgres is away; what was counted last stays.
+            Err(error) if conflicts::took_too_long(&error) => tracing::warn!(
+                %error,
+                "pending conflicts take longer to count than they may, so their metrics stay as they were: {error}"
+            ),
             Err(error) => tracing::debug!(%error, "pending conflicts cannot be counted: {error}"),
         }
         match dead_letters::count(pool).await {

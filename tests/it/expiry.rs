@@ -86,6 +86,7 @@ fn readings_expire_projections_are_lost_and_a_rebuild_ends_the_same() {
         let (code, difference, report) = differing(&stack).await;
         let tables: Vec<_> = difference.keys().map(String::as_str).collect();
         assert_eq!(code, 1);
+        assert_eq!(report["readings_expired"], true);
         assert!(
             !tables.is_empty() && tables.iter().all(|table| OF_READINGS.contains(table)),
             "{difference:?}: {}",
@@ -125,7 +126,26 @@ fn readings_expire_projections_are_lost_and_a_rebuild_ends_the_same() {
         expire(&stack).await;
         let (code, _, errors) = rebuild(&stack, &[]).await;
         assert_eq!(code, 4, "{errors}");
-        assert!(errors.contains("is the first that the log still has"), "{errors}");
+        assert!(
+            errors.contains("is the first reading that the log still has")
+                && errors.contains("fleetlog checkpoint"),
+            "{errors}"
+        );
+        // What was kept from before cannot follow either, and says so before anything is changed.
+        let (code, _, errors) = stack.try_fleetlog(&["generations", "rollback", "gen_1"]).await;
+        assert_eq!(code, 4, "{errors}");
+        assert!(errors.contains("fleetlog generations drop gen_1"), "{errors}");
+        // The live generation still knows: a checkpoint is what was missing.
+        tests::eventually("it is folded", || async {
+            stack.fleetlog(&["checkpoint"]).await;
+            let (code, report, errors) = rebuild(&stack, &["--no-promote"]).await;
+            if report["readings_expired"] == true {
+                Ok(())
+            } else {
+                Err(format!("{code}: {errors}"))
+            }
+        })
+        .await;
         next.stop().await.expect("it stops");
     });
 }

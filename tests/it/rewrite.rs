@@ -134,6 +134,11 @@ fn the_log_is_rewritten_without_a_device_and_only_that_is_missing() {
             );
         }
         is_the_log_without(&stack, &keys).await;
+        let listed = stack.fleetlog(&["generations", "list"]).await;
+        assert!(
+            listed.contains("`fleetlog log rewrite --promote` lets readers see it"),
+            "{listed}"
+        );
 
         // Run again, it copies only what came since.
         simulate(&stack, &door, 20, 100, "1s").await;
@@ -147,6 +152,8 @@ fn the_log_is_rewritten_without_a_device_and_only_that_is_missing() {
         let (code, last, errors) = rewrite(&stack, &["--promote"]).await;
         assert_eq!((code, &last["promoted"]), (0, &true.into()), "{errors}{last}");
         drop(projector);
+        let listed = stack.fleetlog(&["generations", "list"]).await;
+        assert!(listed.contains("of another log than the active one"), "{listed}");
         let shown = stack.rows("SELECT id FROM fleet.devices").await;
         assert!(!shown.is_empty() && shown.iter().all(|row| row["id"] != device.as_str()));
         let new = beside(&stack);

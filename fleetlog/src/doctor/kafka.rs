@@ -98,7 +98,11 @@ async fn lag(look: &Look, log: &LogIdentity) -> Result<Finding, Finding> {
         Finding::failed(
             "lag",
             format!("{found}, and {since}"),
-            "start `fleetlog projector`, or read its log: a halted partition says what it stands at",
+            if folded.idle_seconds.is_some() {
+                "start `fleetlog projector`, or read its log: a halted partition says what it stands at"
+            } else {
+                "start `fleetlog projector`; of a long log, or where projections were lost, run `fleetlog rebuild` before"
+            },
         )
     } else if behind > MUCH {
         Finding::warning(

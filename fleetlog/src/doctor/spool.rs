@@ -1,11 +1,18 @@
 //! The folder to which deliveries go while Kafka is away.
 
-use std::path::Path;
+use std::{
+    fs::{File, TryLockError},
+    io::ErrorKind,
+    path::Path,
+};
 
 use super::{
     Look,
     finding::{Finding, of},
 };
+
+/// What the process that uses the folder keeps locked.
+const LOCK: &str = "lock";
 
 /// Looks at it.
 pub(super) async fn look(look: &Look) -> Vec<Finding> {
@@ -30,22 +37,40 @@ fn examine(folder: &Path) -> Result<Finding, Finding> {
     tempfile(folder).map_err(failed)?;
     let (mut files, mut bytes) = (0_u64, 0_u64);
     for entry in folder.read_dir().map_err(failed)? {
-        let size = entry.and_then(|entry| entry.metadata()).map_err(failed)?;
-        if size.is_file() && size.len() > 0 {
+        let entry = entry.map_err(failed)?;
+        let size = entry.metadata().map_err(failed)?;
+        if size.is_file() && size.len() > 0 && entry.file_name() != LOCK {
             files += 1;
             bytes += size.len();
         }
     }
     Ok(if files == 0 {
         Finding::ok("spool", format!("{shown} can be written to, and is empty"))
+    } else if is_held(folder).map_err(failed)? {
+        let told =
+            "is held by an `ingest`, whose readiness and fleetlog_ingest_spool_records say what waits in it";
+        Finding::ok("spool", format!("{shown} can be written to, and {told}"))
     } else {
         let found = format!("{shown} can be written to, and holds {files} files of {bytes} bytes");
         Finding::warning(
             "spool",
             found,
-            "an `ingest` with this folder moves what it holds to the log: see that one runs and that Kafka is there",
+            "no `ingest` holds this folder: start one with it, which moves what waits there to the log",
         )
     })
+}
+
+/// Whether a process uses the folder as its spool.
+fn is_held(folder: &Path) -> std::io::Result<bool> {
+    match File::open(folder.join(LOCK)) {
+        Ok(lock) => match lock.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn tempfile(folder: &Path) -> std::io::Result<()> {

@@ -34,6 +34,15 @@ pub(super) fn report(report: &Report) -> Result<(), Failure> {
         phases.join(", ")
     ))?;
     difference(proof)?;
+    let is_of_readings = |table: &&TableProof| matches!(table.table.as_str(), "readings" | "logs");
+    let mut histories = proof.tables.iter().filter(is_of_readings);
+    if report.readings_expired && histories.any(|table| table.n_only_live > 0) {
+        output::line(format!(
+            "readings have expired from the log: {} has rows of readings and logs that are older. `fleetlog horizon \
+             advance` lets go of them there as well, and later rebuilds do not differ by them",
+            proof.live.0
+        ))?;
+    }
     match (report.outcome, &report.promotion) {
         (_, Some(promotion)) => output::line(format!(
             "readers see {generation} now; projectors waited {} for it. {} is kept: `fleetlog generations rollback` \

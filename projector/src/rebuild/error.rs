@@ -47,6 +47,9 @@ pub enum RebuildError {
     /// There is nothing that could be promoted.
     #[error("there is no rebuilt generation to promote: `fleetlog rebuild` makes one")]
     NothingToPromote,
+    /// Readers saw it before, which is not what promoting is for.
+    #[error("readers saw {0} before: `fleetlog generations rollback {0}` goes back to it")]
+    IsRetired(String),
     /// It was not compared with the live generation, or not to its end.
     #[error("{0} was not proved equal to the live generation: `fleetlog rebuild` does that")]
     NotProved(String),
@@ -86,17 +89,35 @@ pub enum RebuildError {
     /// The log does not reach back to its beginning.
     #[error(
         "{0} is the first that the log still has there: what came before is gone, so a rebuild would lose it. \
-         Keep the live generation; only a log with its whole past, or with checkpoints that cover what readings \
-         expired, can be folded again"
+         Keep the live generation; only a log with its whole past can be folded again"
     )]
     BeginningGone(Position),
+    /// Readings have expired that no checkpoint covers.
+    #[error(
+        "{0} is the first reading that the log still has there, and no checkpoint covers what came before, so a \
+         rebuild would lose it. The live generation may still know it: run `fleetlog checkpoint`, then try again"
+    )]
+    ReadingsGone(Position),
+    /// It has not folded all that has expired since.
+    #[error(
+        "{generation} has not folded what is gone from the log before {position}, so it cannot follow the live \
+         generation any more: `fleetlog generations drop {generation}` removes it, `fleetlog rebuild` fills another"
+    )]
+    LeftBehind {
+        /// The generation.
+        generation: String,
+        /// The first that the log still has there.
+        position: Position,
+    },
     /// The generation was filled from another log.
     #[error(
-        "the live generation was filled from log {held}, and this is log {found}: the topics were deleted and made \
-         again, or this is the wrong Kafka or the wrong database"
+        "{generation} was filled from log {held}, and this is log {found}: the topics were deleted and made again, or \
+         this is the wrong Kafka, topic prefix or database"
     )]
     OtherLog {
-        /// What the live generation is bound to.
+        /// The generation.
+        generation: String,
+        /// What it is bound to.
         held: String,
         /// The log there is.
         found: String,

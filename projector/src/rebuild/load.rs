@@ -81,6 +81,7 @@ async fn bind_log(connection: &mut PgConnection, plan: &Plan) -> Result<(), Rebu
     let held = loading::log_of(connection, &plan.generation).await?;
     match held {
         Some(held) => Err(RebuildError::OtherLog {
+            generation: plan.generation.clone(),
             held,
             found: plan.identity.log_id.to_string(),
         }),

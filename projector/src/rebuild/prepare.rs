@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Order, Phase, RebuildError, Turn,
-    site::{Extent, Site},
+    site::{Extent, Site, first_beyond},
 };
 use crate::{
     FOLD_VERSION,
@@ -57,7 +57,12 @@ pub(super) async fn prepare(
             loaded: begun.loaded,
             is_accepted,
         };
-        let is_whole = prepared.loaded.is_some() || prepared.reaches_back_to(&extent);
+        let is_whole = if prepared.loaded.is_some() {
+            let standing = rebuilds::standing(turn.connection(), &left.generation).await?;
+            first_beyond(&standing, &extent.from).is_none()
+        } else {
+            prepared.reaches_back_to(&extent)
+        };
         if is_ours && is_unfinished && is_whole && !order.afresh && found.is_none() {
             found = Some(prepared);
         } else {

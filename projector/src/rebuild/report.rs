@@ -23,6 +23,8 @@ pub struct Report {
     pub phases: Vec<(&'static str, f64)>,
     /// Bytes that the process took in memory at the most, where the system says so.
     pub most_memory: Option<usize>,
+    /// Readings have expired from the log: their histories are only in generations that folded them before.
+    pub readings_expired: bool,
     /// How it compares with the live generation.
     pub proof: Proof,
     /// How it was promoted, if it was.

@@ -30,6 +30,14 @@ pub(crate) struct Extent {
     pub(crate) to: Vec<Position>,
 }
 
+impl Extent {
+    /// Whether the first readings are no longer in the log.
+    pub(crate) fn readings_expired(&self) -> bool {
+        let mut from = self.from.iter();
+        from.any(|at| at.topic == Topic::Readings && at.offset > 0)
+    }
+}
+
 /// How long Kafka may take to show which checkpoints there are.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -62,13 +70,14 @@ impl Site {
     /// The generation that readers see, which must be of this log.
     pub(crate) async fn live(&self) -> Result<Active, RebuildError> {
         let live = generations::active(&self.pool).await?;
-        self.is_of_this_log(live.log_id.as_deref(), live.partitions)?;
+        self.is_of_this_log(&live.generation, live.log_id.as_deref(), live.partitions)?;
         Ok(live)
     }
 
     /// Refuses a generation of another log.
     pub(crate) fn is_of_this_log(
         &self,
+        generation: &str,
         log_id: Option<&str>,
         partitions: Option<i32>,
     ) -> Result<(), RebuildError> {
@@ -76,6 +85,7 @@ impl Site {
             || partitions.is_some_and(|held| held != self.identity.partitions);
         if other {
             return Err(RebuildError::OtherLog {
+                generation: generation.to_owned(),
                 held: log_id.unwrap_or("of other partitions").to_owned(),
                 found: self.identity.log_id.to_string(),
             });
@@ -96,7 +106,7 @@ impl Site {
                 Topic::Readings
                     if beginning.offset > self.covered(beginning.partition, beginning.offset).await? =>
                 {
-                    return Err(RebuildError::BeginningGone(*beginning));
+                    return Err(RebuildError::ReadingsGone(*beginning));
                 }
                 Topic::Events | Topic::Readings | Topic::Checkpoints | Topic::DeadLetters => {}
             }
@@ -149,5 +159,33 @@ impl Site {
         tokio::time::timeout(PATIENCE, read)
             .await
             .map_err(|_| RebuildError::TooSlow("reading checkpoints"))?
+    }
+}
+
+/// The first beginning that lies beyond where a generation stands. What it never folded anything of, it begins at 0.
+pub(super) fn first_beyond(standing: &[Position], beginnings: &[Position]) -> Option<Position> {
+    let reached = |beginning: &&Position| {
+        let same = |at: &&Position| (at.topic, at.partition) == (beginning.topic, beginning.partition);
+        let stands = standing.iter().find(same).map_or(0, |at| at.offset);
+        stands < beginning.offset
+    };
+    beginnings.iter().find(reached).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_that_lacks_what_has_expired_cannot_follow() {
+        let at = |partition, offset| Position {
+            topic: Topic::Readings,
+            partition,
+            offset,
+        };
+        let standing = [at(0, 5), at(1, 7)];
+        assert_eq!(first_beyond(&standing, &[at(0, 5), at(1, 0), at(2, 0)]), None);
+        assert_eq!(first_beyond(&standing, &[at(0, 5), at(1, 8)]), Some(at(1, 8)));
+        assert_eq!(first_beyond(&standing, &[at(2, 1)]), Some(at(2, 1)));
     }
 }

@@ -1,7 +1,11 @@
 //! Changing which generation readers see, apart from a rebuild.
 
 use super::{
-    Access, Phase, Progress, Promotion, RebuildError, catch_up::Follower, promote, site::Site, turn::Turn,
+    Access, Phase, Progress, Promotion, RebuildError,
+    catch_up::{Follower, TOPICS},
+    promote,
+    site::{Site, first_beyond},
+    turn::Turn,
 };
 use crate::{
     FOLD_VERSION,
@@ -23,8 +27,10 @@ pub async fn promote_built(
     let mut building = building.into_iter();
     let built = if let Some(name) = generation {
         let known = find(&site, name).await?;
-        if known.state == State::Active {
-            return Err(RebuildError::IsActive(known.generation));
+        match known.state {
+            State::Active => return Err(RebuildError::IsActive(known.generation)),
+            State::Retired => return Err(RebuildError::IsRetired(known.generation)),
+            State::Building => {}
         }
         building.find(|one| one.generation == name)
     } else {
@@ -32,7 +38,7 @@ pub async fn promote_built(
     };
     let built = built.ok_or(RebuildError::NothingToPromote)?;
     of_these_rules(&built.generation, built.fold_version)?;
-    site.is_of_this_log(built.log_id.as_deref(), None)?;
+    site.is_of_this_log(&built.generation, built.log_id.as_deref(), None)?;
     match built.begun {
         Some(begun) if begun.proved => match begun.difference {
             Some(difference) if accept != Some(&difference) => {
@@ -71,7 +77,7 @@ pub async fn roll_back(
         State::Building => return Err(RebuildError::NotProved(kept.generation)),
     }
     of_these_rules(&kept.generation, kept.fold_version)?;
-    site.is_of_this_log(kept.log_id.as_deref(), kept.partitions)?;
+    site.is_of_this_log(&kept.generation, kept.log_id.as_deref(), kept.partitions)?;
     turn_to(&site, &mut turn, &kept.generation, progress).await
 }
 
@@ -111,9 +117,23 @@ async fn turn_to(
     progress: &Progress,
 ) -> Result<Promotion, RebuildError> {
     let live = site.live().await?;
+    has_all_that_is_gone(site, turn, generation).await?;
     progress.begin(Phase::CatchUp, 0);
     let mut follower = Follower::open(site, generation).await?;
     promote::chase(turn, &mut follower, &live.generation, progress).await?;
     progress.begin(Phase::Promote, 0);
     promote::promote(site, turn, &mut follower, &live.generation, progress).await
+}
+
+/// Refuses a generation that would have to fold what the log no longer has.
+async fn has_all_that_is_gone(site: &Site, turn: &mut Turn, generation: &str) -> Result<(), RebuildError> {
+    let standing = rebuilds::standing(turn.connection(), generation).await?;
+    let beginnings = stream::beginnings(&site.log, &site.identity, &TOPICS).await?;
+    match first_beyond(&standing, &beginnings) {
+        Some(position) => Err(RebuildError::LeftBehind {
+            generation: generation.to_owned(),
+            position,
+        }),
+        None => Ok(()),
+    }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Count {
 /// Counts what waits, unless that takes unusually long.
 pub(crate) async fn count(pool: &PgPool) -> sqlx::Result<Vec<Count>> {
     let mut look = pool.begin().await?;
-    raw_sql("SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '10s'; SET LOCAL jit = off")
+    raw_sql("SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '30s'; SET LOCAL jit = off")
         .execute(&mut *look)
         .await?;
     let counts = sqlx::query_as(
@@ -42,4 +42,12 @@ pub(crate) async fn count(pool: &PgPool) -> sqlx::Result<Vec<Count>> {
     .await?;
     look.rollback().await?;
     Ok(counts)
+}
+
+/// Whether that was why they were not counted.
+pub(crate) fn took_too_long(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.as_deref() == Some("57014")
 }
