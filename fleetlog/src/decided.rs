@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use schema::{Body, Event, EventId, IntegrationId, Micros, OrganizationId, Origin, Subject};
 use stream::{Appender, Position};
 
-use crate::{config::KafkaArgs, failure::Failure};
+use crate::{clock, config::KafkaArgs, failure::Failure};
 
 /// How long an append may take.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,14 +17,15 @@ pub(crate) struct Concern {
     pub(crate) subject: Subject,
 }
 
-/// An event that says what somebody decided at this time.
+/// An event that says what somebody decided at this time, which is beyond what they had seen and so may be to come by
+/// the clock here. It is told now.
 pub(crate) fn event(concern: Concern, body: Body, at: Micros) -> Event {
     Event {
         id: EventId::random(),
         subject: concern.subject,
         at,
         sequence: 0,
-        recorded_at: at,
+        recorded_at: clock::now().min(at),
         claimed_at: None,
         receipt_timed: false,
         organization: concern.organization,

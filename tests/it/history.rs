@@ -273,6 +273,38 @@ fn an_explanation_names_winner_and_losers_and_where_they_lie_in_the_log() {
 }
 
 #[test]
+fn an_edit_after_what_a_fast_clock_said_was_told_when_it_was_made() {
+    on_stack(|stack| async move {
+        let rooms = rooms(&stack).await;
+        let now = i64::try_from(tests::now_seconds()).expect("after 1970");
+        let ahead = |seconds| {
+            schema::Micros::from_seconds_nanos(now + seconds, 0)
+                .expect("an instant")
+                .to_string()
+        };
+        let fast = json!({"type": "device.updated", "timestamp": ahead(50),
+            "device": {"id": "f-1", "name": "SN-F", "metadata": {"v": 1}}});
+        say(&rooms.integration, fast).await;
+        device(&stack, &rooms.organization, "SN-F", |device| {
+            device["metadata"]["v"] == 1
+        })
+        .await;
+        device_json(&stack, &["edit", "SN-F", "--set", r#"metadata={"v": 2}"#]).await;
+        let explained = device_json(&stack, &["explain", "SN-F", "metadata"]).await;
+        assert_eq!(explained["shows"]["v"], 2, "{explained}");
+        let edit = &explained["statements"][0];
+        assert_eq!(edit["side"], "edit", "{explained}");
+        assert!(edit["position"].is_object(), "{explained}");
+        let then = as_of(&stack, "SN-F", &ahead(51), Some(&ahead(40))).await;
+        assert_eq!(
+            then.expect("it was known")["fields"]["metadata"]["value"]["v"],
+            2,
+            "we had been told by then"
+        );
+    });
+}
+
+#[test]
 fn a_history_tells_what_each_fact_changed_the_newest_first() {
     on_stack(|stack| async move {
         let rooms = rooms(&stack).await;
