@@ -193,6 +193,11 @@ fn note(one: &Overview, active: Option<&str>) -> String {
         (Some(log), Some(active)) => log != active,
         (Some(_) | None, _) => false,
     };
+    if one.fold_version != FOLD_VERSION && one.state == "retired" {
+        notes.push(format!(
+            "this is version {FOLD_VERSION} of the fold: only the version that filled it rolls back to it"
+        ));
+    }
     if of_other_log && one.state == "retired" {
         notes.push("of another log than the active one: cannot be rolled back to".to_owned());
     }

@@ -334,6 +334,11 @@ fn a_generation_of_another_fold_version_is_read_on_and_a_rebuild_is_due() {
             .expect("a digest")
             .to_owned();
         assert!(errors.contains(&digest), "{errors}");
+        let (_, told, _) = stack.try_fleetlog(&["rebuild", "--afresh"]).await;
+        assert!(
+            told.contains("gen_1 was filled by version 1 of the fold"),
+            "it says why what has equal rows is not promoted: {told}"
+        );
         let (code, _, errors) = stack
             .try_fleetlog(&["generations", "promote", "--accept", "1234"])
             .await;

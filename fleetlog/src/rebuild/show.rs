@@ -81,6 +81,13 @@ fn difference(proof: &Proof) -> Result<(), Failure> {
             proof.live.0
         ))?;
     }
+    if proof.live.1 != proof.new.1 && !proof.live_is_empty {
+        output::line(format!(
+            "{} was filled by version {} of the fold and {} by version {}: rows that differ may be meant to, so it is \
+             promoted only if what differs is accepted, even where no row does",
+            proof.live.0, proof.live.1, proof.new.0, proof.new.1
+        ))?;
+    }
     for table in &proof.only_live {
         output::line(format!("table {table}: only {} has it", proof.live.0))?;
     }

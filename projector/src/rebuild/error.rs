@@ -70,7 +70,7 @@ pub enum RebuildError {
     /// It was filled by other rules, so this version cannot fold the rest of the log into it.
     #[error(
         "{generation} was filled by version {held} of the fold, and this is version {own}: only the version that \
-         filled it can go on with it"
+         filled it can go on with it, and `fleetlog rebuild` fills one by version {own}"
     )]
     OtherRules {
         /// The generation.
