@@ -1,6 +1,6 @@
 //! `fleetlog projector`: the fold.
 
-use std::{convert::Infallible, fs, net::SocketAddr, process, time::Duration};
+use std::{convert::Infallible, fs, net::SocketAddr, num::NonZeroUsize, process, time::Duration};
 
 use clap::Args;
 use projector::Config;
@@ -14,7 +14,7 @@ use crate::{
     roles::{self, Role, RoleArgs},
 };
 
-/// How many connections a projector has: one writes, one looks.
+/// How many connections a projector has beside those that write: one looks.
 const CONNECTIONS: u32 = 4;
 
 /// Folds the event log into PostgreSQL, the only writer of what readers see there
@@ -56,6 +56,10 @@ pub(crate) struct ProjectorArgs {
     /// Consumer group, whose members share the partitions [default: PREFIX.projector]
     #[arg(long, env = "FLEETLOG_PROJECTOR_GROUP", value_name = "GROUP")]
     group: Option<String>,
+    /// How many write at once, each with a share of the partitions and a connection of its own. One keeps up with most
+    /// fleets; a second is worth it where PostgreSQL has a core to spare, as after a long outage
+    #[arg(long, env = "FLEETLOG_WRITERS", value_name = "N", default_value_t = Config::DEFAULT_WRITERS)]
+    writers: NonZeroUsize,
     /// Most records of one transaction
     #[arg(long, env = "FLEETLOG_BATCH_RECORDS", value_name = "N", default_value_t = Config::DEFAULT_MAX_RECORDS)]
     batch_records: usize,
@@ -131,6 +135,7 @@ impl ProjectorArgs {
         Config {
             group: group.unwrap_or_else(|| format!("{}.projector", log.prefix)),
             owner: owner(),
+            writers: self.writers,
             max_records: self.batch_records,
             max_wait: self.batch_wait,
             max_pause: self.max_pause,

@@ -120,12 +120,17 @@ impl Attempt {
     }
 
     /// Shows how old the oldest of the events is, none of which is projected.
-    pub(crate) fn measure_age(&self) {
+    pub(crate) fn measure_age(&self, writer: usize) {
         if let Some(oldest) = self.oldest {
-            let gauge = metrics::gauge!(Metric::FleetlogProjectorOldestEventAgeSeconds.name());
-            gauge.set(seconds_since(oldest));
+            show_age(writer, seconds_since(oldest));
         }
     }
+}
+
+/// Shows how old the oldest event is that waits for a writer.
+pub(crate) fn show_age(writer: usize, seconds: f64) {
+    let writer = writer.to_string();
+    metrics::gauge!(Metric::FleetlogProjectorOldestEventAgeSeconds.name(), "writer" => writer).set(seconds);
 }
 
 #[expect(

@@ -1,6 +1,6 @@
 //! What a projector is told.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use service::Traces;
 
@@ -11,6 +11,8 @@ pub struct Config {
     pub group: String,
     /// Who this is, for people who look at who owns a partition: host and process.
     pub owner: String,
+    /// How many write at once, each a member of the group, and an owner, with a connection of its own.
+    pub writers: NonZeroUsize,
     /// Most records of one transaction.
     pub max_records: usize,
     /// Longest wait for more records after the first.
@@ -26,6 +28,8 @@ pub struct Config {
 }
 
 impl Config {
+    /// One writer keeps up with most fleets.
+    pub const DEFAULT_WRITERS: NonZeroUsize = NonZeroUsize::MIN;
     /// Records of one transaction unless told otherwise: enough to join many readings of one device before they cost a
     /// statement.
     pub const DEFAULT_MAX_RECORDS: usize = 5_000;

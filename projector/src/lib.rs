@@ -7,7 +7,8 @@
 //! - [`connectivity`]: whether a device is online, derived when read
 //! - `commit`: one transaction, with `linking` in it and the statements in `sql`
 //! - [`dead_letters`]: what cannot be folded is set aside, and can be folded again
-//! - [`run()`]: consumes the log, once what it needs is there (`awaited`); `ownership` knows what this projector may fold
+//! - [`run()`]: consumes the log with one `writer` or more, once what they need is there (`awaited`); `ownership` knows
+//!   what a writer may fold
 //! - [`generations`]: the schemas that hold what is projected, and the views over one of them
 //! - [`rebuild`]: everything folded again beside it, and compared
 //! - [`checkpoint`]: what readings made of registers, kept in the log, so that readings may expire
@@ -43,6 +44,7 @@ mod run;
 mod spans;
 mod upkeep;
 mod waiting;
+mod writer;
 
 pub use config::Config;
 pub use error::ProjectorError;

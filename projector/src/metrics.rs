@@ -15,8 +15,8 @@ pub enum Metric {
     /// Gauge. Labels: `topic`, `partition`. 1 while a partition stands still: Postgres refuses what is not an event's
     /// fault, or too many events seem to be at fault.
     FleetlogProjectorHalted,
-    /// Gauge, in seconds. How long ago the oldest event that was read and not yet projected was received; 0 when all
-    /// are projected.
+    /// Gauge, in seconds. Label: `writer`. How long ago the oldest event that was read and not yet projected was
+    /// received; 0 when all are projected.
     FleetlogProjectorOldestEventAgeSeconds,
     /// Counter. Label: `topic`. Events projected.
     FleetlogProjectorEventsTotal,

@@ -143,7 +143,24 @@ impl Ownership {
     }
 
     /// Shows how far each partition is behind, given where it ends.
+    ///
+    /// And what else is shown of it: another writer of this process that lost it may have said otherwise since.
     pub(crate) fn measure(&self, ends: &[(Position, i64)]) -> i64 {
+        for place in self.places.values() {
+            let is_halted = self.halted.contains_key(&(place.topic, place.partition));
+            gauge(
+                Metric::FleetlogProjectorOwnerEpoch,
+                place.topic,
+                place.partition,
+                place.epoch,
+            );
+            gauge(
+                Metric::FleetlogProjectorHalted,
+                place.topic,
+                place.partition,
+                i64::from(is_halted),
+            );
+        }
         let mut total = 0;
         for (position, end) in ends {
             let Some(place) = self.places.get(&(position.topic, position.partition)) else {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     Config, ProjectorError,
-    attempt::Attempt,
+    attempt::{self, Attempt},
     commit::{Days, Outcome, Plain, Target, commit, make_days},
     dead_letters::{
         DeadLetter, Limit,
@@ -41,6 +41,8 @@ pub(crate) struct Projection {
     pool: PgPool,
     health: Health,
     shutdown: CancellationToken,
+    /// Which of the writers of this process it is, from 1 on.
+    number: usize,
     target: Target,
     connection: Option<PgConnection>,
     plain: Plain,
@@ -79,7 +81,7 @@ impl Projection {
         pool: PgPool,
         health: Health,
         shutdown: CancellationToken,
-        target: Target,
+        (number, target): (usize, Target),
     ) -> Self {
         Self {
             limit: Limit::percent(config.max_set_aside_percent),
@@ -88,12 +90,18 @@ impl Projection {
             pool,
             health,
             shutdown,
+            number,
             target,
             connection: None,
             plain: Plain::default(),
             days: Days::default(),
             owned: Ownership::default(),
         }
+    }
+
+    /// Shows that nothing is waiting.
+    pub(crate) fn is_even(&self) {
+        attempt::show_age(self.number, 0.0);
     }
 
     /// The generation that is written.
@@ -281,7 +289,7 @@ impl Projection {
             if attempt.places.is_empty() {
                 return Ok(Tried::Written);
             }
-            attempt.measure_age();
+            attempt.measure_age(self.number);
             let Some(mut connection) = self.connected(&mut pause).await? else {
                 return Ok(Tried::Stopped);
             };

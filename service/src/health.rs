@@ -58,6 +58,22 @@ impl Check {
         }
     }
 
+    /// What several parts of a role report of the same check, as one: as bad as the worst of them.
+    pub fn of_all(checks: impl IntoIterator<Item = Self>) -> Self {
+        let checks: Vec<Self> = checks.into_iter().collect();
+        let mut details: Vec<&str> = Vec::new();
+        for check in &checks {
+            if !details.contains(&check.detail.as_str()) {
+                details.push(&check.detail);
+            }
+        }
+        Self {
+            ok: checks.iter().all(|check| check.ok),
+            degraded: checks.iter().any(|check| check.degraded),
+            detail: details.join("; "),
+        }
+    }
+
     /// Whether it stands in the way of being ready.
     pub fn ok(&self) -> bool {
         self.ok
@@ -120,6 +136,17 @@ impl Health {
         self.write().insert(name, Source::Asked(Arc::new(check)));
     }
 
+    /// Health of each of `n` equal parts, which report these checks each for itself: here they are one.
+    pub fn of_parts(&self, n: usize, checks: &[&'static str]) -> Vec<Self> {
+        let parts: Vec<Self> = (0..n).map(|_| Self::expecting(checks.iter().copied())).collect();
+        for name in checks.iter().copied() {
+            let parts = parts.clone();
+            let of_part = move |part: &Self| part.readiness().checks.remove(name);
+            self.ask(name, move || Check::of_all(parts.iter().filter_map(of_part)));
+        }
+        parts
+    }
+
     /// The state of all checks now.
     pub fn readiness(&self) -> Readiness {
         let state = |source: &Source| match source {
@@ -176,6 +203,23 @@ mod tests {
         let health = Health::default();
         health.clone().set("kafka", Check::failing("no broker"));
         assert!(!health.readiness().ready());
+    }
+
+    #[test]
+    fn a_check_of_several_parts_is_as_bad_as_the_worst_of_them() {
+        let health = Health::default();
+        let parts = health.of_parts(2, &["kafka"]);
+        assert!(!health.readiness().ready(), "they have not reported yet");
+
+        parts[0].set("kafka", Check::passing("connected"));
+        parts[1].set("kafka", Check::passing("connected"));
+        assert_eq!(health.readiness().checks()["kafka"], Check::passing("connected"));
+
+        parts[1].set("kafka", Check::failing("no broker"));
+        assert_eq!(
+            health.readiness().checks()["kafka"],
+            Check::failing("connected; no broker")
+        );
     }
 
     #[test]

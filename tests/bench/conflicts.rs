@@ -41,7 +41,9 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
             appender.append_all(chunk).await.expect("appended");
         }
         lines[1].per_second.push(bare_read(stack, &appender).await);
-        lines[2].per_second.push(fold(stack, Topic::Events, EVENTS).await);
+        lines[2]
+            .per_second
+            .push(fold(stack, &["projector"], Topic::Events, EVENTS).await);
     }
     lines.into()
 }

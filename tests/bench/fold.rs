@@ -25,6 +25,8 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
         "bare COPY of the history rows",
         "all devices distinct",
         "10,000 devices",
+        "all devices distinct, two writers",
+        "10,000 devices, two writers",
     ]
     .map(|name| Line {
         name: name.to_owned(),
@@ -33,21 +35,24 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
     .into();
     for round in 0..ROUNDS {
         lines[0].per_second.push(bare_copy(stack).await);
-        for (line, devices) in lines[1..].iter_mut().zip([READINGS, 10_000]) {
-            append(&appender, round, devices).await;
-            line.per_second.push(fold(stack, Topic::Readings, READINGS).await);
+        let fleets = [(READINGS, "1"), (10_000, "1"), (READINGS, "2"), (10_000, "2")];
+        for (fleet, (line, (devices, writers))) in lines[1..].iter_mut().zip(fleets).enumerate() {
+            append(&appender, (round, fleet), devices).await;
+            let args = ["projector", "--writers", writers];
+            line.per_second
+                .push(fold(stack, &args, Topic::Readings, READINGS).await);
         }
     }
     lines
 }
 
 /// Appends readings that nobody folds yet.
-async fn append(appender: &stream::Appender, round: usize, devices: u32) {
+async fn append(appender: &stream::Appender, (round, fleet): (usize, usize), devices: u32) {
     let integration = IntegrationId(Uuid::from_u128(2));
     let now =
         Micros::from_seconds_nanos(i64::try_from(now_seconds()).expect("this century"), 0).expect("in range");
     let reading = |n: u32| {
-        let device = ExternalId::new(&format!("dev-{round}-{devices}-{}", n % devices)).expect("an id");
+        let device = ExternalId::new(&format!("dev-{round}-{fleet}-{}", n % devices)).expect("an id");
         let data = RawJson::parse(&data(n)).expect("JSON");
         Event {
             recorded_at: now,
@@ -86,10 +91,10 @@ fn data(n: u32) -> String {
 
 /// Starts a projector and returns events of a topic per second, of so many that nobody has folded yet, from its first
 /// transaction to its last.
-pub(crate) async fn fold(stack: &Stack, topic: Topic, n_events: u32) -> f64 {
+pub(crate) async fn fold(stack: &Stack, projector: &[&str], topic: Topic, n_events: u32) -> f64 {
     let before = folded(stack, topic).await;
     let target = before + i64::from(n_events);
-    let projector = stack.role(&["projector"]).await;
+    let projector = stack.role(projector).await;
     let first = eventually_within(LIMIT, "it has begun", || async {
         let now = folded(stack, topic).await;
         if now > before {

@@ -162,6 +162,39 @@ fn two_projectors_share_the_partitions_and_hand_over() {
     });
 }
 
+#[test]
+fn several_writers_of_one_projector_share_the_partitions_and_report_as_one() {
+    on_stack(|stack| async move {
+        let door = stack.ingest().await;
+        let projector = stack.role(&["projector", "--writers", "2"]).await.ready().await;
+        eventually("both own partitions", || async {
+            let n: i64 = sqlx::query_scalar("SELECT count(DISTINCT owner) FROM projection_meta.offsets")
+                .fetch_one(&stack.admin)
+                .await
+                .expect("the offsets can be read");
+            if n == 2 && owned(&projector).await == PARTITIONS {
+                Ok(())
+            } else {
+                Err(n.to_string())
+            }
+        })
+        .await;
+        simulate(&stack, &door, 30, 300, "3s").await;
+        rows_equal_the_log(&stack).await;
+        eventually("both say that nothing is behind", || async {
+            let health = reqwest::get(format!("{}/health/ready", projector.url)).await;
+            let health = health.expect("it answers").text().await.expect("text");
+            if health.matches("owned, 0 events behind").count() == 2 {
+                Ok(())
+            } else {
+                Err(health)
+            }
+        })
+        .await;
+        assert!(projector.stop().await.expect("it stops").success());
+    });
+}
+
 async fn epochs(stack: &Stack) -> i64 {
     sqlx::query_scalar("SELECT coalesce(sum(owner_epoch), 0)::bigint FROM projection_meta.offsets")
         .fetch_one(&stack.admin)

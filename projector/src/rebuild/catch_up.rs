@@ -38,6 +38,7 @@ impl Follower {
         let config = Config {
             group: String::new(),
             owner: site.owner.clone(),
+            writers: Config::DEFAULT_WRITERS,
             max_records: Config::DEFAULT_MAX_RECORDS,
             max_wait: Config::DEFAULT_MAX_WAIT,
             max_pause: Config::DEFAULT_MAX_PAUSE,
@@ -51,7 +52,7 @@ impl Follower {
         let health = Health::default();
         // Who stops it drops it: what is in flight fails whole.
         let stop = CancellationToken::new();
-        let mut projection = Projection::new(config, site.pool.clone(), health, stop, target());
+        let mut projection = Projection::new(config, site.pool.clone(), health, stop, (1, target()));
         let places: Vec<_> = TOPICS
             .into_iter()
             .flat_map(|topic| (0..site.identity.partitions).map(move |partition| (topic, partition)))
