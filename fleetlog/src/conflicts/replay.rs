@@ -136,7 +136,8 @@ impl Counted {
     }
 }
 
-/// Tells a device's history again.
+/// Tells a device's history again, in the order in which we were told it: by the times that things happened, what came
+/// late would have hidden conflicts that people decided.
 async fn replay(
     pool: &PgPool,
     device: DeviceId,
@@ -144,7 +145,7 @@ async fn replay(
 ) -> Result<Vec<Contest>, Failure> {
     let mut told = Told::new(device, strategies);
     let mut connection = pool.acquire().await?;
-    let mut facts = facts::of_device(&mut connection, device);
+    let mut facts = facts::of_device_as_told(&mut connection, device);
     while let Some(fact) = facts.try_next().await? {
         match fact.kept() {
             Some(Kept::Registry(provider_device, kept)) => told.registry(provider_device, fact.key.id, &kept),

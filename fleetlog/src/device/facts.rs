@@ -170,6 +170,23 @@ pub(crate) fn of_device(
     facts(rows)
 }
 
+/// The same in the order in which it was told.
+pub(crate) fn of_device_as_told(
+    connection: &mut PgConnection,
+    device: DeviceId,
+) -> BoxStream<'_, Result<Fact, sqlx::Error>> {
+    let rows = sqlx::query_as(
+        "SELECT f.organization, f.device, f.provider_device, f.integration, f.name, f.at, f.sequence, f.event,
+                f.recorded_at, f.origin, f.author, f.body::text AS body
+           FROM fleet.facts f
+          WHERE f.device = $1
+          ORDER BY f.recorded_at, f.at, f.sequence, f.event",
+    )
+    .bind(device.0)
+    .fetch(connection);
+    facts(rows)
+}
+
 /// Everything told of these provider devices by a moment.
 pub(super) fn of_provider_devices<'a>(
     connection: &'a mut PgConnection,

@@ -1,4 +1,4 @@
-//! What other strategies would have decided: the history of a device, told again in order.
+//! What other strategies would have decided: the history of a device, told again in the order in which it was told.
 //!
 //! Everything that was said is told as it was; only the question who wins where both sides changed a field is put again.
 //! What would have followed from another answer, such as a push to the cloud, is not made up.
@@ -81,7 +81,7 @@ impl Contest {
     }
 }
 
-/// The history of one device, told again. What is told comes in order.
+/// The history of one device, told again. What is told comes in the order in which it was told first.
 #[derive(Clone, Debug)]
 pub struct Replay<'a> {
     device: DeviceId,

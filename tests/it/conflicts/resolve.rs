@@ -1,5 +1,6 @@
 //! People decide conflicts with `fleetlog conflicts`.
 
+use schema::Event;
 use serde_json::{Value, json};
 use tests::{Stack, on_stack};
 
@@ -348,6 +349,53 @@ fn what_waits_is_counted_by_field_age_and_integration() {
             .next()
             .and_then(|age| age.parse::<f64>().ok());
         assert!(age > Some(3_000.0), "{oldest:?}");
+    });
+}
+
+#[test]
+fn a_dry_run_tells_decisions_about_what_came_late() {
+    on_stack(|stack| async move {
+        let world = World::new(stack.clone()).await;
+        shown(&world, &["A"]).await;
+        let edit = world.edited("A", 30, ("metadata", version(2)), Some((version(1), 0)), "manual");
+        let late = |at, value, told| Event {
+            recorded_at: world.at(told),
+            ..world.observed("A", at, &json!({"metadata": version(value)}))
+        };
+        world.tell(&[edit, late(20, 3, 40)]).await;
+        let conflict = conflict_of(&stack, "A").await;
+        resolve(&stack, &[&conflict, "--keep-local", "--author", "bea"]).await;
+        // It happened before the edit, and hides what was decided from whoever goes by the time alone.
+        world.tell(&[late(25, 4, 3_700)]).await;
+
+        let lines = stack
+            .fleetlog(&[
+                "conflicts",
+                "replay",
+                "--json",
+                "--strategy",
+                "metadata=prefer_remote",
+            ])
+            .await;
+        let told: Vec<_> = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("a JSON object a line"))
+            .map(|row| {
+                (
+                    row["conflict"].clone(),
+                    row["decided"].clone(),
+                    row["decided_by"].clone(),
+                )
+            })
+            .collect();
+        let open = conflict_of(&stack, "A").await;
+        assert_eq!(
+            told,
+            [
+                (json!(conflict), json!("keep_local"), json!("bea")),
+                (json!(open), json!("waits"), Value::Null)
+            ]
+        );
     });
 }
 
