@@ -43,7 +43,7 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
         lines[1].per_second.push(bare_read(stack, &appender).await);
         lines[2]
             .per_second
-            .push(fold(stack, &["projector"], Topic::Events, EVENTS).await);
+            .push(fold(stack, 1, Topic::Events, EVENTS).await);
     }
     lines.into()
 }

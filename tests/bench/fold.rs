@@ -35,12 +35,11 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
     .into();
     for round in 0..ROUNDS {
         lines[0].per_second.push(bare_copy(stack).await);
-        let fleets = [(READINGS, "1"), (10_000, "1"), (READINGS, "2"), (10_000, "2")];
+        let fleets = [(READINGS, 1), (10_000, 1), (READINGS, 2), (10_000, 2)];
         for (fleet, (line, (devices, writers))) in lines[1..].iter_mut().zip(fleets).enumerate() {
             append(&appender, (round, fleet), devices).await;
-            let args = ["projector", "--writers", writers];
             line.per_second
-                .push(fold(stack, &args, Topic::Readings, READINGS).await);
+                .push(fold(stack, writers, Topic::Readings, READINGS).await);
         }
     }
     lines
@@ -89,15 +88,17 @@ fn data(n: u32) -> String {
     )
 }
 
-/// Starts a projector and returns events of a topic per second, of so many that nobody has folded yet, from its first
-/// transaction to its last.
-pub(crate) async fn fold(stack: &Stack, projector: &[&str], topic: Topic, n_events: u32) -> f64 {
+/// Starts a projector and returns events of a topic per second, of so many that nobody has folded yet, from the first
+/// transaction after its writers have shared the partitions to the last.
+pub(crate) async fn fold(stack: &Stack, writers: i64, topic: Topic, n_events: u32) -> f64 {
     let before = folded(stack, topic).await;
     let target = before + i64::from(n_events);
-    let projector = stack.role(projector).await;
+    let projector = stack
+        .role(&["projector", "--writers", &writers.to_string()])
+        .await;
     let first = eventually_within(LIMIT, "it has begun", || async {
         let now = folded(stack, topic).await;
-        if now > before {
+        if now > before && owners(stack).await == writers {
             Ok(now)
         } else {
             Err("nothing yet".to_owned())
@@ -119,6 +120,13 @@ pub(crate) async fn fold(stack: &Stack, projector: &[&str], topic: Topic, n_even
     #[expect(clippy::cast_precision_loss, reason = "counts of one run are small")]
     let folded = (target - first) as f64;
     folded / taken
+}
+
+async fn owners(stack: &Stack) -> i64 {
+    sqlx::query_scalar("SELECT count(DISTINCT owner) FROM projection_meta.offsets")
+        .fetch_one(&stack.admin)
+        .await
+        .expect("readable")
 }
 
 /// Events of a topic that are folded, from the positions: counting rows would disturb the measurement.
