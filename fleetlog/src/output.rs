@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, Write as _},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -35,6 +36,21 @@ pub(crate) fn bytes_alone(bytes: &[u8]) -> Result<(), Failure> {
     out.write_all(bytes)?;
     out.flush()?;
     Ok(())
+}
+
+/// A long time, as people set it: in whole days where it is some, and never in months, which are of no one length.
+pub(crate) fn long(time: Duration) -> String {
+    const DAY: u64 = 86_400;
+    let (days, rest) = (time.as_secs() / DAY, Duration::from_secs(time.as_secs() % DAY));
+    let told = match days {
+        0 => return humantime::format_duration(time).to_string(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    };
+    if rest.is_zero() {
+        return told;
+    }
+    format!("{told} {}", humantime::format_duration(rest))
 }
 
 /// Prints rows below their headings, aligned. An empty table is its headings.
@@ -73,6 +89,18 @@ pub(crate) fn or_dash(value: Option<impl Display>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_times_are_told_in_days() {
+        for (seconds, told) in [
+            (90, "1m 30s"),
+            (86_400, "1 day"),
+            (7_776_000, "90 days"),
+            (90_000, "1 day 1h"),
+        ] {
+            assert_eq!(long(Duration::from_secs(seconds)), told);
+        }
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

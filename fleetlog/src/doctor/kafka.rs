@@ -10,7 +10,7 @@ use super::{
     finding::{Finding, judge_clock, of},
     sql,
 };
-use crate::clock;
+use crate::{clock, output};
 
 /// More than this is worth a look even if it is being worked off.
 const MUCH: i64 = 100_000;
@@ -152,7 +152,7 @@ async fn retention(look: &Look, log: &LogIdentity) -> Result<Finding, Finding> {
     let ages: BTreeMap<i32, f64> = sql::checkpoint_ages(&look.pool, log.log_id.as_str())
         .await
         .map_err(|error| Finding::failed("retention", error.to_string(), "see `postgres`"))?;
-    let found = format!("readings are kept for {}", humantime::format_duration(kept));
+    let found = format!("readings are kept for {}", output::long(kept));
     let remedy =
         "let a projector run (--checkpoint-interval), or run `fleetlog checkpoint`: see docs/retention.md";
     let oldest = ages.values().copied().fold(0.0, f64::max);

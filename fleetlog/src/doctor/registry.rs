@@ -106,7 +106,7 @@ fn expiry(known: &[Known], now: Micros, within: Duration) -> Finding {
                 .all(|one| one.expires_at.is_some_and(|ends| ends <= soon))
     });
     let lapsing = named(lapsing);
-    let within = humantime::format_duration(within);
+    let within = crate::output::long(within);
     if !lapsing.is_empty() {
         let found = format!("the last ones expire within {within}: {lapsing}");
         return Finding::warning(
