@@ -92,6 +92,8 @@ impl Cast {
             Actor::Projector(n) => {
                 // The shortest session that brokers take: zombies are frequent.
                 tell("FLEETLOG_KAFKA_PROPERTIES", "session.timeout.ms=6000".to_owned());
+                // One writes with one connection, the other with two.
+                tell("FLEETLOG_WRITERS", (n + 1).to_string());
                 ("projector", n)
             }
             Actor::Rebuild | Actor::Desk => unreachable!("they come and go"),
