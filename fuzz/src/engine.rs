@@ -88,9 +88,9 @@ pub fn short_run(
 ) -> io::Result<Outcome> {
     let inputs = read(corpus)?;
     let mut dice = Dice(seed ^ hash(target.name.as_bytes()));
-    for (n_run, input) in inputs.iter().enumerate() {
+    for input in &inputs {
         if let Err(message) = replay(target, input) {
-            return keep(target, input, crashes, message).map(|broken| Err(broken).map(|()| n_run));
+            return keep(target, input, crashes, message).map(Err);
         }
     }
     for _ in 0..mutations {

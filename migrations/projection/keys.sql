@@ -25,8 +25,9 @@ ALTER TABLE device_anchor ADD PRIMARY KEY (id);
 ALTER TABLE readings ATTACH PARTITION readings_default DEFAULT;
 ALTER TABLE logs ATTACH PARTITION logs_default DEFAULT;
 
--- Devices are asked for by a name that they have.
-CREATE INDEX provider_devices_by_name ON provider_devices (organization, name) WHERE name IS NOT NULL;
+-- Also for whoever sees one organization alone, and for those that have no name.
+CREATE INDEX provider_devices_by_name ON provider_devices (organization, name);
+-- Asked only for a name that they have.
 CREATE INDEX provider_devices_by_integration ON provider_devices (integration, name) WHERE name IS NOT NULL;
 CREATE INDEX firmware_reports_versions ON firmware_reports (provider_device, at, sequence, id) WHERE version <> '';
 -- A name said by a delivery whose first reading is of another instant.

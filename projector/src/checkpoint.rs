@@ -250,7 +250,8 @@ impl Writer {
         snapshot: &mut PgConnection,
         stop: &CancellationToken,
     ) -> Result<(), CheckpointError> {
-        let mut after = None;
+        // Before the first: no key of a provider device is nil.
+        let mut after = Uuid::nil();
         loop {
             if stop.is_cancelled() {
                 return Err(CheckpointError::Stopped);
@@ -274,7 +275,7 @@ impl Writer {
             }
             let n_devices = u64::try_from(devices.len()).unwrap_or(u64::MAX);
             self.counts.0.devices.fetch_add(n_devices, Ordering::Relaxed);
-            after = Some(last);
+            after = last;
         }
         self.flush().await
     }

@@ -83,13 +83,13 @@ impl Plain {
         self.known.clear();
     }
 
-    /// Takes nothing for granted until something is committed: not even that a provider device without a row has no
-    /// other rows, since somebody may have deleted it by hand.
+    /// Does not take for granted, until something is committed, that a provider device without a row has no other
+    /// rows: somebody may have deleted it by hand.
     pub(crate) fn doubt(&mut self) {
-        *self = Self::doubted();
+        self.is_doubted = true;
     }
 
-    /// Nothing is known, or taken for granted.
+    /// Nothing is known, and nothing taken for granted.
     pub(crate) fn doubted() -> Self {
         Self {
             known: HashSet::new(),

@@ -112,10 +112,7 @@ impl Projection {
     /// The generation that readers see, if Postgres says so at once.
     pub(crate) async fn active(&mut self) -> Option<String> {
         let ask = async {
-            let mut connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => session::open(&self.pool, &self.target.generation).await?,
-            };
+            let mut connection = self.open().await?;
             let name = generations::name_of_active(&mut connection).await?;
             Ok::<_, sqlx::Error>((connection, name))
         };
@@ -130,10 +127,7 @@ impl Projection {
     /// does not say so at once.
     pub(crate) async fn is_free(&mut self, partitions: &[i32]) -> bool {
         let ask = async {
-            let mut connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => session::open(&self.pool, &self.target.generation).await?,
-            };
+            let mut connection = self.open().await?;
             let free = rebuilds::is_free(&mut connection, &self.target.generation, partitions).await?;
             Ok::<_, sqlx::Error>((connection, free))
         };
@@ -144,6 +138,16 @@ impl Projection {
             }
             Ok(Err(_)) | Err(_) => false,
         }
+    }
+
+    /// The connection at hand, or another.
+    async fn open(&mut self) -> sqlx::Result<PgConnection> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        // A Postgres that lost its last commits may have lost days that were made before them.
+        self.days = Days::default();
+        session::open(&self.pool, &self.target.generation).await
     }
 
     /// Goes on with another generation. Owns nothing of it yet.
@@ -409,13 +413,10 @@ impl Projection {
     /// The connection, made anew if there is none; waits as long as it takes. `None` when told to stop.
     async fn connected(&mut self, pause: &mut Pause) -> Result<Option<PgConnection>, ProjectorError> {
         loop {
-            if let Some(connection) = self.connection.take() {
-                return Ok(Some(connection));
-            }
-            if self.shutdown.is_cancelled() {
+            if self.connection.is_none() && self.shutdown.is_cancelled() {
                 return Ok(None);
             }
-            match session::open(&self.pool, &self.target.generation).await {
+            match self.open().await {
                 Ok(connection) => {
                     self.health.set("postgres", Check::passing("connected"));
                     return Ok(Some(connection));

@@ -67,14 +67,14 @@ pub(crate) async fn write(
         return Ok(());
     }
     loop {
-        let reader = Reader::subscribe(&log, &config.group, &identity, &TOPICS)?;
+        let reader = Reader::subscribe(&log, &config.group, &identity, &TOPICS, number)?;
         let mut consumer = Consumer {
             config: &config,
             reader,
             projection: &mut projection,
             pool: &pool,
             health: &health,
-            assigned: Vec::new(),
+            assigned: None,
             lost_at: None,
             standstill: None,
         };
@@ -103,8 +103,8 @@ struct Consumer<'a> {
     projection: &'a mut Projection,
     pool: &'a PgPool,
     health: &'a Health,
-    /// Partitions that the group says are ours.
-    assigned: Vec<i32>,
+    /// Partitions that the group says are ours; none before it has said so.
+    assigned: Option<Vec<i32>>,
     /// Since when partitions are known to be another's that the group says are ours.
     lost_at: Option<Instant>,
     /// Partitions that stand still.
@@ -122,8 +122,6 @@ struct Standstill {
 
 impl Consumer<'_> {
     async fn consume(&mut self, shutdown: &CancellationToken) -> Result<Ended, ProjectorError> {
-        self.health
-            .set("partitions", Check::failing("waiting to be assigned partitions"));
         let mut report = interval(REPORT_INTERVAL);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut n_reports = 0_u32;
@@ -173,7 +171,10 @@ impl Consumer<'_> {
         let done = self.turn_over(shutdown).await?;
         if done == Done::Written
             && self.projection.generation() == before
-            && self.projection.is_free(&self.assigned).await
+            && self
+                .projection
+                .is_free(self.assigned.as_deref().unwrap_or_default())
+                .await
         {
             return self.own().await;
         }
@@ -202,15 +203,19 @@ impl Consumer<'_> {
         self.standstill = None;
         self.lost_at = None;
         let done = self.projection.bind_log().await?;
-        if done == Done::Written && !self.assigned.is_empty() {
+        if done == Done::Written && !self.partitions().is_empty() {
             return self.own().await;
         }
         Ok(done)
     }
 
+    fn partitions(&self) -> &[i32] {
+        self.assigned.as_deref().unwrap_or_default()
+    }
+
     /// Becomes the owner of what is assigned, and reads it from where it is folded to.
     async fn own(&mut self) -> Result<Done, ProjectorError> {
-        let partitions = &self.assigned;
+        let partitions = self.partitions();
         let places: Vec<_> = TOPICS
             .into_iter()
             .flat_map(|topic| partitions.iter().map(move |partition| (topic, *partition)))
@@ -218,6 +223,7 @@ impl Consumer<'_> {
         let done = self.projection.take_over(&places).await?;
         if done == Done::Written {
             self.reader.start_at(&self.projection.owned.positions())?;
+            let partitions = self.partitions();
             tracing::info!(?partitions, "owns partitions {partitions:?}");
             self.report();
         }
@@ -227,17 +233,16 @@ impl Consumer<'_> {
     async fn take(&mut self, delivery: Delivery) -> Result<Done, ProjectorError> {
         match delivery {
             Delivery::Assigned(partitions) => {
-                self.assigned = partitions;
+                self.assigned = Some(partitions);
                 self.standstill = None;
                 self.own().await
             }
             Delivery::Revoked(partitions) => {
                 tracing::info!(?partitions, "gives up partitions {partitions:?}");
-                self.assigned.clear();
+                self.assigned = None;
                 self.standstill = None;
                 self.projection.owned.clear();
-                self.health
-                    .set("partitions", Check::failing("waiting to be assigned partitions"));
+                self.report();
                 Ok(Done::Written)
             }
             Delivery::Batch(batch) => {
@@ -303,7 +308,9 @@ impl Consumer<'_> {
         }
         let standstill = self.standstill.iter().flat_map(|standstill| &standstill.halts);
         let halts: Vec<&str> = standstill.map(|halt| halt.why.as_str()).collect();
-        let partitions = if !halts.is_empty() {
+        let partitions = if self.assigned.is_none() {
+            Check::failing("waiting to be assigned partitions")
+        } else if !halts.is_empty() {
             Check::failing(halts.join("; "))
         } else if self.lost_at.is_some() {
             Check::failing(format!(

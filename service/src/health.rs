@@ -61,12 +61,21 @@ impl Check {
     /// What several parts of a role report of the same check, as one: as bad as the worst of them.
     pub fn of_all(checks: impl IntoIterator<Item = Self>) -> Self {
         let checks: Vec<Self> = checks.into_iter().collect();
-        let mut details: Vec<&str> = Vec::new();
+        let mut details: Vec<(&str, usize)> = Vec::new();
         for check in &checks {
-            if !details.contains(&check.detail.as_str()) {
-                details.push(&check.detail);
+            match details.iter_mut().find(|(detail, _)| *detail == check.detail) {
+                Some((_, n)) => *n += 1,
+                None => details.push((&check.detail, 1)),
             }
         }
+        let told = |(detail, n): (&str, usize)| {
+            if n == 1 {
+                detail.to_owned()
+            } else {
+                format!("{detail} (each of {n})")
+            }
+        };
+        let details: Vec<String> = details.into_iter().map(told).collect();
         Self {
             ok: checks.iter().all(|check| check.ok),
             degraded: checks.iter().any(|check| check.degraded),
@@ -213,7 +222,10 @@ mod tests {
 
         parts[0].set("kafka", Check::passing("connected"));
         parts[1].set("kafka", Check::passing("connected"));
-        assert_eq!(health.readiness().checks()["kafka"], Check::passing("connected"));
+        assert_eq!(
+            health.readiness().checks()["kafka"],
+            Check::passing("connected (each of 2)")
+        );
 
         parts[1].set("kafka", Check::failing("no broker"));
         assert_eq!(

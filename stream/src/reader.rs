@@ -9,6 +9,11 @@ use crate::{
     pump::{Names, Pump},
 };
 
+/// How metrics name the readers of a process.
+const NAMES: [&str; 8] = [
+    "reader", "reader-2", "reader-3", "reader-4", "reader-5", "reader-6", "reader-7", "reader-8",
+];
+
 /// Reads topics as one of a group: partition n of all of them goes to one owner.
 ///
 /// Dropping it leaves the group in the background; [`close`](Self::close) waits for that.
@@ -16,14 +21,18 @@ pub struct Reader(Pump);
 
 impl Reader {
     /// Joins `group`. All its members must read the same topics. Every record must be of the log `log`.
+    ///
+    /// `number` tells the readers of a process apart in its metrics, from 1 on; from the ninth on they share a name.
     pub fn subscribe(
         config: &LogConfig,
         group: &str,
         log: &LogIdentity,
         topics: &[Topic],
+        number: usize,
     ) -> Result<Self, ReadError> {
+        let name = NAMES.get(number.saturating_sub(1)).unwrap_or(&"reader-9");
         let pump = Pump::start(
-            "reader",
+            name,
             &config.reading(group),
             Names::new(config, topics),
             &log.log_id,

@@ -53,7 +53,7 @@ impl Cluster {
     }
 
     fn reader(&self, group: &str) -> Reader {
-        Reader::subscribe(&self.config, group, &self.log, &[Topic::Events]).expect("a consumer is made")
+        Reader::subscribe(&self.config, group, &self.log, &[Topic::Events], 1).expect("a consumer is made")
     }
 }
 

@@ -96,15 +96,20 @@ pub(crate) async fn fold(stack: &Stack, writers: i64, topic: Topic, n_events: u3
     let projector = stack
         .role(&["projector", "--writers", &writers.to_string()])
         .await;
+    let process = projector.id();
     let first = eventually_within(LIMIT, "it has begun", || async {
         let now = folded(stack, topic).await;
-        if now > before && owners(stack).await == writers {
+        if now > before && owners(stack, process).await == writers {
             Ok(now)
         } else {
             Err("nothing yet".to_owned())
         }
     })
     .await;
+    assert!(
+        first < target,
+        "nothing is left to measure: more readings are needed"
+    );
     let begun = Instant::now();
     eventually_within(LIMIT, "it is done", || async {
         let now = folded(stack, topic).await;
@@ -122,8 +127,12 @@ pub(crate) async fn fold(stack: &Stack, writers: i64, topic: Topic, n_events: u3
     folded / taken
 }
 
-async fn owners(stack: &Stack) -> i64 {
-    sqlx::query_scalar("SELECT count(DISTINCT owner) FROM projection_meta.offsets")
+/// How many share the partitions, all of which changed hands since a process of that number started.
+async fn owners(stack: &Stack, process: u32) -> i64 {
+    sqlx::query_scalar(
+        "SELECT CASE WHEN bool_and(owner ~ $1) THEN count(DISTINCT owner) ELSE 0 END FROM projection_meta.offsets",
+    )
+    .bind(format!("/{process}(#|$)"))
         .fetch_one(&stack.admin)
         .await
         .expect("readable")

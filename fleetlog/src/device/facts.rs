@@ -153,18 +153,28 @@ fn facts(rows: BoxStream<'_, Result<FactRow, sqlx::Error>>) -> BoxStream<'_, Res
     Box::pin(rows.and_then(decoded))
 }
 
+/// What is told, of those facts that are meant and in the order that is meant.
+macro_rules! told {
+    ($those:literal) => {
+        concat!(
+            "SELECT f.organization, f.device, f.provider_device, f.integration, f.name, f.at, f.sequence, f.event,
+                    f.recorded_at, f.origin, f.author, f.body::text AS body
+               FROM fleet.facts f
+              ",
+            $those
+        )
+    };
+}
+
 /// Everything told of a device and of what is linked to it now, oldest first.
 pub(crate) fn of_device(
     connection: &mut PgConnection,
     device: DeviceId,
 ) -> BoxStream<'_, Result<Fact, sqlx::Error>> {
-    let rows = sqlx::query_as(
-        "SELECT f.organization, f.device, f.provider_device, f.integration, f.name, f.at, f.sequence, f.event,
-                f.recorded_at, f.origin, f.author, f.body::text AS body
-           FROM fleet.facts f
-          WHERE f.device = $1
-          ORDER BY f.at, f.sequence, f.event",
-    )
+    let rows = sqlx::query_as(told!(
+        "WHERE f.device = $1
+          ORDER BY f.at, f.sequence, f.event"
+    ))
     .bind(device.0)
     .fetch(connection);
     facts(rows)
@@ -175,13 +185,10 @@ pub(crate) fn of_device_as_told(
     connection: &mut PgConnection,
     device: DeviceId,
 ) -> BoxStream<'_, Result<Fact, sqlx::Error>> {
-    let rows = sqlx::query_as(
-        "SELECT f.organization, f.device, f.provider_device, f.integration, f.name, f.at, f.sequence, f.event,
-                f.recorded_at, f.origin, f.author, f.body::text AS body
-           FROM fleet.facts f
-          WHERE f.device = $1
-          ORDER BY f.recorded_at, f.at, f.sequence, f.event",
-    )
+    let rows = sqlx::query_as(told!(
+        "WHERE f.device = $1
+          ORDER BY f.recorded_at, f.at, f.sequence, f.event"
+    ))
     .bind(device.0)
     .fetch(connection);
     facts(rows)
@@ -193,12 +200,9 @@ pub(super) fn of_provider_devices<'a>(
     keys: &'a [Uuid],
     moment: Moment,
 ) -> BoxStream<'a, Result<Fact, sqlx::Error>> {
-    let rows = sqlx::query_as(
-        "SELECT f.organization, f.device, f.provider_device, f.integration, f.name, f.at, f.sequence, f.event,
-                f.recorded_at, f.origin, f.author, f.body::text AS body
-           FROM fleet.facts f
-          WHERE f.provider_device_key = ANY ($1) AND f.at <= $2 AND f.recorded_at <= $3",
-    )
+    let rows = sqlx::query_as(told!(
+        "WHERE f.provider_device_key = ANY ($1) AND f.at <= $2 AND f.recorded_at <= $3"
+    ))
     .bind(keys)
     .bind(moment.at.to_datetime())
     .bind(moment.known_by.to_datetime())
@@ -212,12 +216,9 @@ pub(super) fn of_people<'a>(
     devices: &'a [Uuid],
     moment: Moment,
 ) -> BoxStream<'a, Result<Fact, sqlx::Error>> {
-    let rows = sqlx::query_as(
-        "SELECT f.organization, f.device, f.provider_device, f.integration, f.name, f.at, f.sequence, f.event,
-                f.recorded_at, f.origin, f.author, f.body::text AS body
-           FROM fleet.facts f
-          WHERE f.device = ANY ($1) AND f.provider_device_key IS NULL AND f.at <= $2 AND f.recorded_at <= $3",
-    )
+    let rows = sqlx::query_as(told!(
+        "WHERE f.device = ANY ($1) AND f.provider_device_key IS NULL AND f.at <= $2 AND f.recorded_at <= $3"
+    ))
     .bind(devices)
     .bind(moment.at.to_datetime())
     .bind(moment.known_by.to_datetime())

@@ -8,6 +8,8 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use schema::{LogId, Micros};
@@ -47,6 +49,17 @@ pub(super) struct Store {
     is_open: bool,
     next_number: u64,
     n_broken: usize,
+}
+
+/// Tries twice: `fleetlog doctor` looks whether the folder is held by holding it for an instant.
+fn lock_soon(file: &fs::File) -> Result<(), TryLockError> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            thread::sleep(Duration::from_millis(50));
+            file.try_lock()
+        }
+        decided => decided,
+    }
 }
 
 impl Store {
@@ -299,7 +312,7 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let mut file = options.open(dir.join(LOCK)).map_err(disk)?;
-    match file.try_lock() {
+    match lock_soon(&file) {
         Ok(()) => {
             // For people, and for the message of whoever comes second.
             let noted = file

@@ -46,7 +46,7 @@ pub(crate) async fn covered(
 /// Provider devices after one, with their signs of life.
 pub(crate) async fn provider_devices(
     connection: &mut PgConnection,
-    after: Option<DeviceKey>,
+    after: DeviceKey,
     limit: i64,
 ) -> sqlx::Result<BTreeMap<DeviceKey, (ProviderDeviceRow, Option<ActivityRow>)>> {
     let rows: Vec<Held> = sqlx::query_as(
@@ -56,7 +56,7 @@ pub(crate) async fn provider_devices(
                 a.last_report_by, a.last_report_origin, a.last_report_at, a.last_report_sequence, a.last_report_id
            FROM provider_devices d
            LEFT JOIN activity a ON a.provider_device = d.id
-          WHERE $1::uuid IS NULL OR d.id > $1
+          WHERE d.id > $1
           ORDER BY d.id
           LIMIT $2",
     )
@@ -130,14 +130,14 @@ impl Held {
 /// The latest readings of the provider devices after one, up to another, in the order of their keys.
 pub(crate) async fn latest(
     connection: &mut PgConnection,
-    after: Option<DeviceKey>,
+    after: DeviceKey,
     last: DeviceKey,
 ) -> sqlx::Result<BTreeMap<LatestKey, LatestRow>> {
     let rows: Vec<HeldLatest> = sqlx::query_as(
         "SELECT provider_device, organization, path, shape, at, sequence, id, recorded_at, content_type,
                 data::text AS data, bytes
            FROM readings_latest
-          WHERE ($1::uuid IS NULL OR provider_device > $1) AND provider_device <= $2",
+          WHERE provider_device > $1 AND provider_device <= $2",
     )
     .bind(after)
     .bind(last)
@@ -185,13 +185,13 @@ impl HeldLatest {
 /// The least `at` of readings and log entries that are timed by their receipt, of the same provider devices.
 pub(crate) async fn receipts(
     connection: &mut PgConnection,
-    after: Option<DeviceKey>,
+    after: DeviceKey,
     last: DeviceKey,
 ) -> sqlx::Result<Vec<(DeviceKey, EventId, Micros)>> {
     let rows: Vec<(Uuid, Uuid, At)> = sqlx::query_as(
         "SELECT r.provider_device, r.id, r.at
            FROM receipt_timed r
-          WHERE ($1::uuid IS NULL OR r.provider_device > $1) AND r.provider_device <= $2
+          WHERE r.provider_device > $1 AND r.provider_device <= $2
             AND r.at >= coalesce((SELECT before FROM horizons WHERE history = 'readings'), '-infinity')
             AND NOT EXISTS (
                 SELECT FROM registry_facts f WHERE f.provider_device = r.provider_device AND f.id = r.id)",
