@@ -11,8 +11,7 @@ use std::{
 };
 
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _,
-    StorageError, TableDefinition,
+    Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable, StorageError, TableDefinition,
 };
 use schema::{LogId, Micros, Record, Topic};
 
@@ -48,7 +47,8 @@ pub(super) struct Segment {
     n_refused: u64,
     n_bytes: u64,
     oldest: Option<Micros>,
-    /// What is settled, though the file could not be told.
+    /// What is settled, though the file may not know it: it was told and the disk failed, which leaves open whether it
+    /// has the rows. Kept for as long as the process lives, as rows may come back when the file is opened again.
     passed: HashSet<u64>,
 }
 
@@ -122,19 +122,24 @@ impl Segment {
         write.commit().map_err(fault)
     }
 
+    /// Counts what waits.
     fn count(&mut self) -> Result<(), Fault> {
         let read = self.database()?.begin_read().map_err(fault)?;
         let records = read.open_table(RECORDS).map_err(fault)?;
-        let (mut n_bytes, mut oldest) = (0, None::<Micros>);
+        let (mut n_records, mut n_bytes, mut oldest) = (0, 0, None::<Micros>);
         for row in records.iter().map_err(fault)? {
-            let spooled = spooled(row.map_err(fault)?.1.value())?;
+            let (key, row) = row.map_err(fault)?;
+            let spooled = spooled(row.value())?;
             n_bytes += spooled.n_bytes();
+            if self.passed.contains(&key.value()) {
+                continue;
+            }
+            n_records += 1;
             oldest = Some(oldest.map_or(spooled.received, |oldest| oldest.min(spooled.received)));
         }
-        self.n_records = records.len().map_err(fault)?;
         let last = records.last().map_err(fault)?;
         self.next_key = last.map_or(0, |(key, _)| key.value() + 1);
-        (self.n_bytes, self.oldest) = (n_bytes, oldest);
+        (self.n_records, self.n_bytes, self.oldest) = (n_records, n_bytes, oldest);
         Ok(())
     }
 
@@ -204,16 +209,24 @@ impl Segment {
     pub(super) fn settle(&mut self, appended: &[u64], refused: &[u64]) -> Result<(), Fault> {
         let settled = self.settle_in_file(appended, refused);
         if settled.is_err() {
-            let new = |key: &&u64| !self.passed.contains(key);
-            let n_new = appended.iter().chain(refused).filter(new).count() as u64;
-            self.n_records = self.n_records.saturating_sub(n_new);
-            self.n_refused += refused.len() as u64;
-            self.passed.extend(appended.iter().chain(refused));
+            for key in appended {
+                self.pass(*key);
+            }
+            for key in refused {
+                self.n_refused += u64::from(self.pass(*key));
+            }
         }
         if self.n_records == 0 {
             self.oldest = None;
         }
         settled
+    }
+
+    /// Remembers that a record is settled. Says whether that is news.
+    fn pass(&mut self, key: u64) -> bool {
+        let is_new = self.passed.insert(key);
+        self.n_records = self.n_records.saturating_sub(u64::from(is_new));
+        is_new
     }
 
     fn settle_in_file(&mut self, appended: &[u64], refused: &[u64]) -> Result<(), Fault> {
@@ -240,9 +253,12 @@ impl Segment {
         self.n_records = self.n_records.saturating_sub(n_gone);
         self.n_bytes = self.n_bytes.saturating_sub(n_bytes_gone);
         self.n_refused += n_refused;
-        if let Some((_, first)) = self.front(None, 1, 0)?.into_iter().next() {
-            self.oldest = Some(first.received);
-        }
+        // It is committed, and remains so if this look fails: then the age is that of what was the oldest.
+        let first = self
+            .front(None, 1, 0)
+            .ok()
+            .and_then(|front| front.into_iter().next());
+        self.oldest = first.map(|(_, first)| first.received).or(self.oldest);
         Ok(())
     }
 
@@ -254,13 +270,14 @@ impl Segment {
     /// Opens a file again that was closed.
     pub(super) fn reopen(&mut self) -> Result<(), Fault> {
         if self.database.is_none() {
-            self.database = Some(open(&self.path)?);
-            let n_refused = self.n_refused;
-            self.count()?;
-            self.n_records = self.n_records.saturating_sub(self.passed.len() as u64);
-            self.n_refused = n_refused;
+            self.go_on(open(&self.path)?)?;
         }
         Ok(())
+    }
+
+    fn go_on(&mut self, database: Database) -> Result<(), Fault> {
+        self.database = Some(database);
+        self.count()
     }
 
     /// Removes a file that holds nothing any more.

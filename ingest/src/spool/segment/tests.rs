@@ -29,6 +29,8 @@ struct State {
     at_crash: Option<Content>,
     /// Writes and syncs fail.
     broken: bool,
+    /// Syncs alone fail: what was written before is read all the same.
+    syncs_fail: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -107,6 +109,9 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if self.state().syncs_fail {
+            return Err(io::Error::other("the disk does not sync"));
+        }
         self.change(|content| {
             content.synced.clone_from(&content.cached);
             content.unsynced.clear();
@@ -194,4 +199,39 @@ fn after_a_failed_sync_what_was_acknowledged_before_is_there() {
     let crashed = disk.crashed(|| false);
     drop(segment);
     assert_eq!(after_restart(&crashed), before);
+}
+
+/// The keys of all that waits.
+fn waiting(segment: &Segment) -> Vec<u64> {
+    let front = segment.front(None, usize::MAX, u64::MAX);
+    front
+        .expect("it can be read")
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect()
+}
+
+#[test]
+fn what_is_settled_under_a_failing_sync_is_not_taken_off_twice() {
+    let disk = Disk::default();
+    let mut segment = segment(&disk);
+    segment
+        .add((0..20).map(record).collect::<Vec<_>>().iter())
+        .unwrap();
+    disk.state().syncs_fail = true;
+    let settled: Vec<u64> = (0..10).collect();
+    assert!(segment.settle(&settled[..9], &settled[9..]).is_err());
+    assert_eq!((segment.n_records(), segment.n_refused()), (10, 1));
+    disk.state().syncs_fail = false;
+
+    // Whether the file has the rows, or has them again after the disk forgot what it did not sync.
+    let crashed = disk.crashed(|| false);
+    for disk in [disk, crashed] {
+        segment.close();
+        segment.go_on(database(&disk).unwrap()).unwrap();
+        assert_eq!((segment.n_records(), segment.n_refused()), (10, 1));
+        assert_eq!(waiting(&segment), (10..20).collect::<Vec<_>>());
+        assert_eq!(segment.oldest(), Some(record(10).received));
+    }
+    assert!(!segment.is_empty(), "what still waits keeps the file");
 }
