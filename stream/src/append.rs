@@ -15,7 +15,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord, Producer as _, future_producer::DeliveryFuture},
     types::RDKafkaErrorCode,
 };
-use schema::{DeadLetter, Event, LetterAttempt, Record, Topic, WireError};
+use schema::{Event, LetterAttempt, Record, Topic, WireError};
 use tokio::time::Instant;
 
 use crate::{
@@ -161,14 +161,6 @@ impl Appender {
             .map(|(topic, record)| self.send(*topic, None, record))
             .collect::<Result<Vec<_>, _>>()?;
         try_join_all(sent.into_iter().map(|sent| self.settle(sent, deadline))).await
-    }
-
-    /// Resolves once every in-sync replica holds the dead letter.
-    pub async fn append_dead_letter(&self, letter: &DeadLetter) -> Result<Position, AppendError> {
-        let record = letter.encode(&self.0.log.log_id);
-        let deadline = self.deadline();
-        let sent = self.send(Topic::DeadLetters, None, &record)?;
-        self.settle(sent, deadline).await
     }
 
     /// Resolves once every in-sync replica holds what came of trying a dead letter again.

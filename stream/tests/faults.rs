@@ -214,6 +214,13 @@ async fn an_outage_and_its_end_are_noticed_without_traffic() {
         .expect("the broker is up again");
 }
 
+/// Appends a letter as a door does.
+async fn append_letter(appender: &Appender, letter: &DeadLetter) -> Result<Position, AppendError> {
+    let record = letter.encode(&appender.log().log_id);
+    let outcomes = appender.append_each([(Topic::DeadLetters, &record)]).await;
+    outcomes.into_iter().next().expect("an outcome for each")
+}
+
 #[tokio::test]
 async fn a_full_queue_is_an_outage_at_once() {
     let config = config("127.0.0.1:9");
@@ -223,7 +230,7 @@ async fn a_full_queue_is_an_outage_at_once() {
     let appends = (0..30).map(|_| {
         let (appender, letter) = (appender.clone(), &letter);
         async move {
-            let outcome = appender.append_dead_letter(letter).await;
+            let outcome = append_letter(&appender, letter).await;
             (outcome.expect_err("nobody listens"), began.elapsed())
         }
     });
@@ -256,11 +263,10 @@ async fn what_is_too_large_is_no_outage() {
     let cluster = Cluster::new(1);
     let appender = cluster.appender();
     let n_bytes = stream::MAX_RECORD_BYTES;
-    let refused = appender.append_dead_letter(&dead_letter(vec![0; n_bytes])).await;
+    let refused = append_letter(&appender, &dead_letter(vec![0; n_bytes])).await;
     let refused = refused.expect_err("it is larger than any record");
     assert!(matches!(refused, AppendError::TooLarge { .. }), "{refused}");
-    appender
-        .append_dead_letter(&dead_letter(vec![0; n_bytes - 1024]))
+    append_letter(&appender, &dead_letter(vec![0; n_bytes - 1024]))
         .await
         .expect("it fits");
     assert!(!appender.health().is_err_and(|detail| detail.contains("bytes")));

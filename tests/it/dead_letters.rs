@@ -198,7 +198,9 @@ fn what_yesterdays_version_did_not_understand_ends_in_the_rows_it_would_have_mad
             .await
             .expect("the log");
         for letter in &direct.letters {
-            appender.append_dead_letter(letter).await.expect("appended");
+            let record = letter.encode(&appender.log().log_id);
+            let outcomes = appender.append_each([(Topic::DeadLetters, &record)]).await;
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         }
         let n = direct.letters.len();
         assert_eq!(letters(&stack, &["--reason", "unrecognized"]).await.len(), n);

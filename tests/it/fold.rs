@@ -204,3 +204,43 @@ fn sessions_are_half_open_intervals_between_connects_and_disconnects() {
         .await;
     });
 }
+
+#[test]
+fn a_provider_device_deleted_by_hand_is_back_with_its_next_reading() {
+    on_stack(|stack| async move {
+        let rooms = rooms(&stack).await;
+        let read = async |n: i64| {
+            let body = json!({"n": n}).to_string();
+            let reading = Delivery::golioth(&rooms.integration, "hand-1", "/s", body);
+            reading.post().await.accepted();
+            eventually("it is in the history", || async {
+                let count = "SELECT count(*) FROM gen_1.readings r
+                               JOIN gen_1.provider_devices p ON p.id = r.provider_device
+                              WHERE p.external_id = 'hand-1'";
+                let found: i64 = sqlx::query_scalar(count)
+                    .fetch_one(&stack.admin)
+                    .await
+                    .expect("the owner may read");
+                if found == n {
+                    Ok(())
+                } else {
+                    Err(found.to_string())
+                }
+            })
+            .await;
+        };
+        read(1).await;
+        // Another knows nothing of it, and finds no row of it but those that hang on it.
+        assert!(rooms.projector.stop().await.expect("it stops").success());
+        sqlx::query("DELETE FROM gen_1.provider_devices")
+            .execute(&stack.admin)
+            .await
+            .expect("the owner may delete");
+        let _projector = stack.projector().await;
+        read(2).await;
+        let newest = stack
+            .rows("SELECT data FROM fleet.readings_latest WHERE provider_device LIKE '%:hand-1'")
+            .await;
+        assert_eq!(newest, [json!({"data": {"n": 2}})]);
+    });
+}

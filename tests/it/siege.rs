@@ -1,6 +1,6 @@
 //! Attacks on the door: while they go on, a sender who behaves is answered as ever, and the door's memory stays small.
 
-use std::{future::Future, process::Command, time::Duration};
+use std::{cell::Cell, future::Future, process::Command, time::Duration};
 
 use futures_util::{StreamExt as _, future::join_all, stream};
 use tests::{Delivery, Integration, Role, Stack, eventually, on_stack};
@@ -149,9 +149,11 @@ fn who_sends_slowly_holds_nobody_up() {
         let it = Besieged::start(&stack, &[("FLEETLOG_BODY_TIMEOUT", "5s")]).await;
         let bodies = |secret: &str| format!("{}content-length: 100000\r\n\r\n", it.head(secret));
         let begun = [it.head("wrong"), bodies("wrong"), bodies(&it.integration.secret)];
+        let n_given_up = Cell::new(0);
         let drip = |n: usize| {
-            let begun = begun[n % begun.len()].clone();
-            let it = &it;
+            let begun_with = n % begun.len();
+            let begun = begun[begun_with].clone();
+            let (it, n_given_up) = (&it, &n_given_up);
             async move {
                 // Ended at its deadline, it begins anew.
                 loop {
@@ -162,13 +164,28 @@ fn who_sends_slowly_holds_nobody_up() {
                         turn.tick().await;
                         is_open = stream.write_all(b"x").await.is_ok();
                     }
+                    if begun_with == 2 {
+                        n_given_up.set(n_given_up.get() + 1);
+                    }
                 }
             }
         };
-        let attack = async {
-            join_all((0..300).map(drip)).await;
+        let others = async {
+            it.goes_on().await;
+            eventually(
+                "bodies that its own integrations send too slowly are given up",
+                || async {
+                    let n = n_given_up.get();
+                    if n >= 100 { Ok(()) } else { Err(n.to_string()) }
+                },
+            )
+            .await;
+            it.goes_on().await;
         };
-        it.goes_on_under(attack).await;
+        tokio::select! {
+            _ = join_all((0..300).map(drip)) => panic!("the attack has ended"),
+            () = others => {}
+        }
     });
 }
 
