@@ -6,13 +6,11 @@
 use std::{
     collections::HashSet,
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
-use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable, StorageError, TableDefinition,
-};
+use redb::{Builder, Database, ReadableDatabase as _, ReadableTable, StorageError, TableDefinition};
 use schema::{LogId, Micros, Record, Topic};
 
 use super::Spooled;
@@ -35,6 +33,13 @@ const PAGE_BYTES: u64 = 4096;
 
 /// A failure of the store or of the disk beneath it.
 pub(super) type Fault = redb::Error;
+
+/// Whether a file cannot be read for what is in it, rather than for a disk that does not read it now.
+pub(super) fn is_corrupt(error: &Fault) -> bool {
+    let of_content = [ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
+    matches!(error, Fault::Corrupted(_))
+        || matches!(error, Fault::Io(error) if of_content.contains(&error.kind()))
+}
 
 /// One file.
 pub(super) struct Segment {
@@ -95,7 +100,10 @@ impl Segment {
 
     /// Opens and checks a file of an earlier run. None: it was never finished, and holds nothing.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, Fault> {
-        Self::read(open(path)?, path)
+        match open(path) {
+            Err(error) if is_corrupt(&error) => Self::read(open_lengthened(path, error)?, path),
+            opened => Self::read(opened?, path),
+        }
     }
 
     fn read(database: Database, path: &Path) -> Result<Option<Self>, Fault> {
@@ -331,26 +339,25 @@ fn builder() -> Builder {
 fn open(path: &Path) -> Result<Database, Fault> {
     let mut checking = builder();
     checking.set_check_integrity_on_open(true);
-    match checking.open(path) {
-        Ok(database) => Ok(database),
-        Err(error @ (DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => {
-            Err(fault(error))
-        }
-        Err(error) => {
-            // A file system that lost the end of the file may have lost nothing that was ever committed: the store can
-            // tell, once the file has a length that it knows.
-            let file = OpenOptions::new().write(true).open(path).map_err(fault)?;
-            let n_bytes = file.metadata().map_err(fault)?.len();
-            if n_bytes == 0 {
-                return Err(fault(error));
-            }
-            file.set_len(n_bytes.next_multiple_of(PAGE_BYTES) * 2)
-                .map_err(fault)?;
-            drop(file);
-            tracing::warn!(%error, "{} was not written to its end, looking at what there is", path.display());
-            checking.open(path).map_err(fault)
-        }
+    checking.open(path).map_err(fault)
+}
+
+/// A file system that lost the end of the file may have lost nothing that was ever committed: the store can tell, once
+/// the file has a length that it knows. If it cannot, the file keeps the length it had.
+fn open_lengthened(path: &Path, error: Fault) -> Result<Database, Fault> {
+    let file = OpenOptions::new().write(true).open(path).map_err(fault)?;
+    let n_bytes = file.metadata().map_err(fault)?.len();
+    if n_bytes == 0 {
+        return Err(error);
     }
+    tracing::warn!(%error, "{} was not written to its end, looking at what there is", path.display());
+    file.set_len(n_bytes.next_multiple_of(PAGE_BYTES) * 2)
+        .map_err(fault)?;
+    let opened = open(path);
+    if opened.is_err() {
+        file.set_len(n_bytes).map_err(fault)?;
+    }
+    opened
 }
 
 fn log_of(database: &Database) -> Result<Option<LogId>, Fault> {

@@ -16,7 +16,7 @@ use schema::{LogId, Micros};
 
 use super::{
     Level, SpoolError, Spooled,
-    segment::{Fault, Segment},
+    segment::{Fault, Segment, is_corrupt},
 };
 
 /// About how many bytes a file gets before the next is begun.
@@ -128,6 +128,13 @@ impl Store {
             }
             // It was being made when the process ended.
             Ok(None) => drop(fs::remove_file(path)),
+            // Nobody knows what is in it, and it may be read the next time.
+            Err(error) if !is_corrupt(&error) => {
+                return Err(SpoolError::Disk {
+                    dir: self.dir.display().to_string(),
+                    reason: format!("{}: {error}", path.display()),
+                });
+            }
             Err(error) => {
                 let aside = path.with_extension(format!("{ENDING}.{BROKEN}"));
                 tracing::error!(

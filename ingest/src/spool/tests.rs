@@ -231,3 +231,38 @@ async fn a_file_that_cannot_be_read_is_kept_aside_and_the_spool_goes_on() {
     spool.close().await;
     assert_eq!(folder.open().level().n_broken_files, 1, "it is not forgotten");
 }
+
+#[test]
+fn a_file_that_the_disk_does_not_read_now_is_left_where_it_is() {
+    let folder = Folder::new();
+    // The disk's answer is an error that says nothing about what is in it.
+    let path = folder.0.join("00000001.redb");
+    fs::create_dir_all(&path).unwrap();
+    let refused = Spool::open(&folder.0, 1).err().expect("it cannot be opened");
+    assert!(
+        matches!(&refused, SpoolError::Disk { reason, .. } if reason.contains("00000001.redb")),
+        "{refused}"
+    );
+    assert!(path.exists(), "it is not set aside");
+}
+
+#[test]
+fn a_file_that_is_cut_while_it_is_used_is_not_made_longer() {
+    let folder = Folder::new();
+    fs::create_dir_all(&folder.0).unwrap();
+    let path = folder.0.join("00000001.redb");
+    let mut segment = segment::Segment::create(&path, &log("0000000a")).unwrap();
+    segment.add([record(1)].iter()).unwrap();
+    segment.close();
+    let whole = fs::read(&path).unwrap();
+    for n in [0, 10, 5000] {
+        fs::write(&path, &whole[..n]).unwrap();
+        for _ in 0..3 {
+            assert!(segment.reopen().is_err(), "its first {n} bytes are not all");
+        }
+        assert_eq!(fs::metadata(&path).unwrap().len(), n as u64);
+    }
+    fs::write(&path, &whole).unwrap();
+    segment.reopen().expect("it is there again");
+    assert_eq!(segment.n_records(), 1);
+}
