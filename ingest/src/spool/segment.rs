@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{Builder, Database, ReadableDatabase as _, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    Builder, Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, StorageError,
+    TableDefinition,
+};
 use schema::{LogId, Micros, Record, Topic};
 
 use super::Spooled;
@@ -52,6 +55,8 @@ pub(super) struct Segment {
     n_refused: u64,
     n_bytes: u64,
     oldest: Option<Micros>,
+    /// A write or sync of it failed: it is only read since.
+    has_failed: bool,
     /// What is settled, though the file may not know it: it was told and the disk failed, which leaves open whether it
     /// has the rows. Kept for as long as the process lives, as rows may come back when the file is opened again.
     passed: HashSet<u64>,
@@ -94,6 +99,7 @@ impl Segment {
             n_refused: 0,
             n_bytes: 0,
             oldest: None,
+            has_failed: false,
             passed: HashSet::new(),
         }
     }
@@ -119,6 +125,15 @@ impl Segment {
     /// What was refused may be taken now: settings change, and so do we.
     fn try_refused_again(&mut self) -> Result<(), Fault> {
         let database = self.database()?;
+        let read = database.begin_read().map_err(fault)?;
+        if read
+            .open_table(REFUSED)
+            .map_err(fault)?
+            .is_empty()
+            .map_err(fault)?
+        {
+            return Ok(());
+        }
         let write = database.begin_write().map_err(fault)?;
         {
             let mut refused = write.open_table(REFUSED).map_err(fault)?;
@@ -158,6 +173,12 @@ impl Segment {
 
     /// Adds records, durably: all of them or none. After a failure the file is not to be written to.
     pub(super) fn add<'r>(&mut self, records: impl Iterator<Item = &'r Spooled>) -> Result<(), Fault> {
+        let added = self.add_to_file(records);
+        self.has_failed |= added.is_err();
+        added
+    }
+
+    fn add_to_file<'r>(&mut self, records: impl Iterator<Item = &'r Spooled>) -> Result<(), Fault> {
         let write = self.database()?.begin_write().map_err(fault)?;
         let (mut next_key, mut n_bytes, mut oldest) = (self.next_key, 0, self.oldest);
         {
@@ -213,10 +234,16 @@ impl Segment {
         Ok(found)
     }
 
-    /// Forgets what the log holds, and sets aside what it refused. If the file cannot be told, this process remembers.
+    /// Forgets what the log holds, and sets aside what it refused. If the file cannot be told, this process remembers;
+    /// a file that once could not be is not told again.
     pub(super) fn settle(&mut self, appended: &[u64], refused: &[u64]) -> Result<(), Fault> {
-        let settled = self.settle_in_file(appended, refused);
-        if settled.is_err() {
+        let settled = if self.has_failed {
+            Ok(())
+        } else {
+            self.settle_in_file(appended, refused)
+        };
+        self.has_failed |= settled.is_err();
+        if self.has_failed {
             for key in appended {
                 self.pass(*key);
             }

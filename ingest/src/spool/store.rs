@@ -1,8 +1,9 @@
 //! The directory: which process has it, which of its files is written to, which are only read.
 //!
-//! Only a file that this run has made is ever written to, and after a write failed it is not again: what the disk made
-//! of a failed write is unknown. A file is removed as a whole once the log holds all of it, which needs no room on the
-//! disk.
+//! Records are added only to a file that this run has made, and taken out of any once the log holds them. After a write
+//! or fsync of a file failed neither is done to it again, since what the disk made of it is unknown: it is opened anew
+//! and read, for which the store may have to mend it as after a crash, and the process remembers what the log holds of
+//! it. A file is removed as a whole once the log holds all of it, which needs no room on the disk.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -210,6 +211,7 @@ impl Store {
 
     /// The records after a key. Files that cannot be read now are passed over, and opened anew by the next pass.
     pub(super) fn front(&mut self, after: Option<Key>, most: usize, most_bytes: u64) -> Vec<(Key, Spooled)> {
+        let last = self.segments.last().map(|(number, _)| *number);
         for (number, segment) in &mut self.segments {
             let within = match after {
                 Some(after) if after.file > *number => continue,
@@ -232,6 +234,8 @@ impl Store {
                     let path = segment.path().display();
                     tracing::warn!(%error, "the spool's file {path} cannot be read now: {error}");
                     segment.close();
+                    // What comes next goes to a new one rather than nowhere.
+                    self.is_open &= Some(*number) != last;
                 }
             }
         }

@@ -235,3 +235,30 @@ fn what_is_settled_under_a_failing_sync_is_not_taken_off_twice() {
     }
     assert!(!segment.is_empty(), "what still waits keeps the file");
 }
+
+#[test]
+fn a_file_whose_write_failed_is_only_read_until_all_of_it_is_settled() {
+    let disk = Disk::default();
+    let mut segment = segment(&disk);
+    segment
+        .add((0..20).map(record).collect::<Vec<_>>().iter())
+        .unwrap();
+    disk.state().syncs_fail = true;
+    assert!(segment.add([record(20)].iter()).is_err());
+    disk.state().syncs_fail = false;
+    segment.close();
+    segment.go_on(database(&disk).unwrap()).unwrap();
+    let n_left = segment.n_records();
+    assert!(
+        (20..=21).contains(&n_left),
+        "{n_left} of 20 that were acknowledged"
+    );
+
+    let n_done = disk.state().n_done;
+    for key in waiting(&segment) {
+        segment.settle(&[key], &[]).expect("it is remembered");
+    }
+    assert_eq!(disk.state().n_done, n_done, "the disk is left alone");
+    assert!(waiting(&segment).is_empty());
+    assert!(segment.is_empty(), "now it can go");
+}
