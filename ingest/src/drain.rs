@@ -30,10 +30,12 @@ const LAST_TRIES: u32 = 2;
 /// How a pass over the spool ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pass {
-    /// All of it was tried; what is left the log refuses now, or it came meanwhile.
-    Done,
+    /// The log took some of it; what is left it refuses now, or it came meanwhile.
+    Moved,
     /// The log took nothing of a whole batch: it is away.
     Away,
+    /// Nothing was tried: nothing is spooled, or it cannot be read now. Of the log this says nothing.
+    Nothing,
 }
 
 impl Door {
@@ -44,9 +46,10 @@ impl Door {
             self.measure(spool);
             if self.breaker.is_open() || spool.level().n_records > 0 {
                 n_most = match self.drain_once(spool, n_most).await {
-                    Pass::Done => BATCH_RECORDS,
+                    Pass::Moved => BATCH_RECORDS,
                     // One record is enough to find out whether the log is back.
                     Pass::Away => 1,
+                    Pass::Nothing => n_most,
                 };
             }
             let is_calm = !self.breaker.is_open() && spool.level().n_records == 0;
@@ -77,11 +80,14 @@ impl Door {
         }
     }
 
-    /// Moves until nothing is left. A log that is away, and not only just back, is not waited for.
+    /// Moves until nothing is left. A log that is away, and not only just back, is not waited for, nor is a disk that
+    /// reads nothing.
     async fn drain_while_it_helps(&self, spool: &Spool) {
         let mut n_tries = 0;
         while spool.level().n_records > 0 && (n_tries < LAST_TRIES || self.log.health().is_ok()) {
-            self.drain_once(spool, BATCH_RECORDS).await;
+            if self.drain_once(spool, BATCH_RECORDS).await == Pass::Nothing {
+                return;
+            }
             n_tries += 1;
         }
     }
@@ -97,29 +103,31 @@ impl Door {
             if n_before == 0 {
                 return self.finish(appender);
             }
-            if self.pass(spool, appender, n_most).await == Pass::Away {
-                return Pass::Away;
+            match self.pass(spool, appender, n_most).await {
+                Pass::Moved => {}
+                Pass::Away => return Pass::Away,
+                Pass::Nothing => return self.finish(appender),
             }
             n_most = BATCH_RECORDS;
             let n_left = spool.level().n_records;
             if n_left > n_before / 2 {
                 // Moving goes on with the next look.
                 self.open_the_way();
-                return Pass::Done;
+                return Pass::Moved;
             }
         }
     }
 
-    /// Nothing is spooled. If deliveries are kept from the log all the same, its connections say whether it is back.
+    /// There is nothing to try the log with. If deliveries are kept from it, its connections say whether it is back.
     fn finish(&self, appender: &Appender) -> Pass {
         if !self.breaker.is_open() {
-            return Pass::Done;
+            return Pass::Nothing;
         }
         if appender.health().is_err() {
             return Pass::Away;
         }
         self.open_the_way();
-        Pass::Done
+        Pass::Nothing
     }
 
     fn open_the_way(&self) {
@@ -134,22 +142,24 @@ impl Door {
         let mut after = None;
         let mut n_most = n_most;
         let mut n_left = spool.level().n_records;
+        let mut passed = Pass::Nothing;
         while n_left > 0 {
             let Ok(batch) = spool.front(after, n_most, BATCH_BYTES).await else {
-                return Pass::Away;
+                return passed;
             };
             let Some((last, _)) = batch.last() else {
-                return Pass::Done;
+                return passed;
             };
             after = Some(*last);
             n_left = n_left.saturating_sub(batch.len() as u64);
-            if self.move_batch(spool, appender, batch).await == Pass::Away {
+            passed = self.move_batch(spool, appender, batch).await;
+            if passed == Pass::Away {
                 return Pass::Away;
             }
             self.measure(spool);
             n_most = BATCH_RECORDS;
         }
-        Pass::Done
+        passed
     }
 
     async fn move_batch(&self, spool: &Spool, appender: &Appender, batch: Vec<(Key, Spooled)>) -> Pass {
@@ -172,7 +182,7 @@ impl Door {
             return Pass::Away;
         }
         spool.settle(taken, refused).await;
-        Pass::Done
+        Pass::Moved
     }
 
     fn measure(&self, spool: &Spool) {
@@ -211,3 +221,6 @@ fn tell_refused(spooled: &Spooled, error: &AppendError) {
 fn as_f64(n: u64) -> f64 {
     n as f64
 }
+
+#[cfg(test)]
+mod tests;
