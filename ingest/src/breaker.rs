@@ -2,7 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ::metrics::gauge;
 use tokio::sync::{Notify, futures::Notified};
+
+use crate::metrics;
 
 /// Opens when an append fails and closes when one succeeds.
 ///
@@ -34,6 +37,22 @@ pub(crate) struct Attempt<'b> {
 }
 
 impl Breaker {
+    /// A closed one, which the metric shows from now on.
+    pub(crate) fn closed() -> Self {
+        measure(State::Closed);
+        Self::default()
+    }
+
+    /// Returns what it was before.
+    fn change(&self, to: State) -> State {
+        let mut state = self.state();
+        // Under the lock: what the metric was told last is what it is.
+        if (*state == State::Closed) != (to == State::Closed) {
+            measure(to);
+        }
+        std::mem::replace(&mut *state, to)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,8 +76,7 @@ impl Breaker {
 
     /// Keeps deliveries from the log until it is [closed](Self::close). Says whether that is news.
     pub(crate) fn trip(&self) -> bool {
-        let before = std::mem::replace(&mut *self.state(), State::Open);
-        before == State::Closed
+        self.change(State::Open) == State::Closed
     }
 
     /// Resolves when an append that fails opens it after this was called: then it is of no use to wait for others.
@@ -68,13 +86,17 @@ impl Breaker {
 
     /// The log took something. Whoever moves what is spooled knows first.
     pub(crate) fn close(&self) {
-        *self.state() = State::Closed;
+        self.change(State::Closed);
     }
 
     /// Whether deliveries are kept from the log.
     pub(crate) fn is_open(&self) -> bool {
         *self.state() != State::Closed
     }
+}
+
+fn measure(state: State) {
+    gauge!(metrics::BREAKER_OPEN).set(f64::from(u8::from(state != State::Closed)));
 }
 
 impl Attempt<'_> {
@@ -107,7 +129,56 @@ impl Drop for Attempt<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
+
+    use ::metrics::{
+        Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder,
+    };
+
     use super::*;
+
+    /// What the metric shows.
+    #[derive(Default)]
+    struct Shown(Arc<AtomicU64>);
+
+    impl Recorder for Shown {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            assert_eq!(key.name(), metrics::BREAKER_OPEN);
+            Gauge::from_arc(Arc::clone(&self.0))
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn the_metric_shows_it_whoever_opens_or_closes_it() {
+        let shown = Shown::default();
+        with_local_recorder(&shown, || {
+            let is_open = || f64::from_bits(shown.0.load(Ordering::Relaxed)).to_string();
+            let breaker = Breaker::closed();
+            assert_eq!(is_open(), "0");
+            breaker.attempt(|| false).expect("it is closed").failed();
+            assert_eq!(is_open(), "1", "without a spool nobody else looks");
+            let trial = breaker.attempt(|| true).expect("it seems to be back");
+            assert_eq!(is_open(), "1");
+            trial.succeeded();
+            assert_eq!(is_open(), "0");
+            breaker.trip();
+            assert_eq!(is_open(), "1");
+            breaker.close();
+            assert_eq!(is_open(), "0");
+        });
+    }
 
     fn open() -> Breaker {
         let breaker = Breaker::default();

@@ -22,7 +22,7 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) fn new(config: Config, behind: Behind) -> Self {
         let Behind { registry, log, spool } = behind;
-        let breaker = Breaker::default();
+        let breaker = Breaker::closed();
         if spool.as_ref().is_some_and(|spool| spool.level().n_records > 0) {
             // What an earlier run left comes first.
             breaker.trip();

@@ -43,7 +43,7 @@ impl Door {
     pub(crate) async fn drain(&self, spool: &Spool) {
         let mut n_most = BATCH_RECORDS;
         loop {
-            self.measure(spool);
+            measure(spool);
             if self.breaker.is_open() || spool.level().n_records > 0 {
                 n_most = match self.drain_once(spool, n_most).await {
                     Pass::Moved => BATCH_RECORDS,
@@ -156,7 +156,7 @@ impl Door {
             if passed == Pass::Away {
                 return Pass::Away;
             }
-            self.measure(spool);
+            measure(spool);
             n_most = BATCH_RECORDS;
         }
         passed
@@ -184,16 +184,15 @@ impl Door {
         spool.settle(taken, refused).await;
         Pass::Moved
     }
+}
 
-    fn measure(&self, spool: &Spool) {
-        let level = spool.level();
-        gauge!(metrics::SPOOL_RECORDS).set(as_f64(level.n_records));
-        gauge!(metrics::SPOOL_BYTES).set(as_f64(level.n_bytes));
-        gauge!(metrics::SPOOL_REFUSED).set(as_f64(level.n_refused));
-        let age = level.oldest.map_or(Duration::ZERO, |oldest| age(oldest, now()));
-        gauge!(metrics::SPOOL_OLDEST).set(age.as_secs_f64());
-        gauge!(metrics::BREAKER_OPEN).set(f64::from(u8::from(self.breaker.is_open())));
-    }
+fn measure(spool: &Spool) {
+    let level = spool.level();
+    gauge!(metrics::SPOOL_RECORDS).set(as_f64(level.n_records));
+    gauge!(metrics::SPOOL_BYTES).set(as_f64(level.n_bytes));
+    gauge!(metrics::SPOOL_REFUSED).set(as_f64(level.n_refused));
+    let age = level.oldest.map_or(Duration::ZERO, |oldest| age(oldest, now()));
+    gauge!(metrics::SPOOL_OLDEST).set(age.as_secs_f64());
 }
 
 /// How long ago something was, at least 0.
