@@ -280,7 +280,12 @@ impl Spool {
 
     /// What is in it, and how it is.
     pub(crate) fn level(&self) -> Level {
-        self.0.state.level().clone()
+        let state = &self.0.state;
+        let mut level = state.level().clone();
+        if level.closed.is_none() && state.is_stuck() {
+            level.closed = Some(format!("the disk has not answered for {DISK_DEADLINE:?}"));
+        }
+        level
     }
 
     /// Most bytes that it keeps.
@@ -309,6 +314,12 @@ impl State {
 
     fn log(&self) -> MutexGuard<'_, Option<LogId>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody is left who could write.
+    fn close_for_good(&self, reason: &str) {
+        self.is_closed.store(true, Ordering::Release);
+        self.level().closed = Some(reason.to_owned());
     }
 
     fn is_stuck(&self) -> bool {

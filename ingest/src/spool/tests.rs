@@ -266,3 +266,47 @@ fn a_file_that_is_cut_while_it_is_used_is_not_made_longer() {
     segment.reopen().expect("it is there again");
     assert_eq!(segment.n_records(), 1);
 }
+
+#[tokio::test]
+async fn a_disk_that_hangs_shows_and_nobody_waits_for_it() {
+    let long_ago = Instant::now().checked_sub(2 * DISK_DEADLINE).unwrap();
+    // A thread that has been at work on the same write since then.
+    let state = Arc::new(state(long_ago, 1));
+    let (work, _waiting) = sync_channel(1);
+    let spool = Spool(Arc::new(Shared {
+        dir: PathBuf::new(),
+        max_bytes: 1 << 20,
+        work,
+        state: Arc::clone(&state),
+    }));
+    assert!(spool.level().closed.is_some(), "it takes nothing now");
+    assert_eq!(spool.put(vec![record(1)]).await, Err(NotSpooled::Late));
+    state.idle();
+    assert_eq!(spool.level().closed, None, "the disk answered");
+}
+
+#[test]
+fn a_thread_that_fails_closes_the_spool() {
+    let state = Arc::new(state(Instant::now(), 0));
+    for fails in [false, true] {
+        let told = Arc::clone(&state);
+        let ended = thread::spawn(move || {
+            let _ending = writer::Ending(&told);
+            assert!(!fails, "as a defect would");
+        });
+        assert_eq!(ended.join().is_err(), fails);
+        assert_eq!(state.level().closed.is_some(), fails);
+        assert_eq!(state.is_closed.load(Ordering::Acquire), fails);
+    }
+}
+
+fn state(epoch: Instant, busy_since: u64) -> State {
+    State {
+        level: Mutex::default(),
+        log: Mutex::default(),
+        is_closed: AtomicBool::new(false),
+        epoch,
+        busy_since: AtomicU64::new(busy_since),
+        arrived: Notify::new(),
+    }
+}

@@ -7,6 +7,7 @@ use std::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -61,16 +62,32 @@ struct Writer<'s> {
     closed: Option<(Instant, String)>,
 }
 
+/// Says so if the thread ends otherwise than it was told to: nothing is spooled then, nor drained.
+pub(super) struct Ending<'s>(pub(super) &'s State);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let reason = "its thread has failed: restart the door";
+            tracing::error!("the spool takes nothing any more, {reason}");
+            self.0.close_for_good(reason);
+        }
+    }
+}
+
 /// Works until it is told to close, or nobody is left who could ask.
 pub(super) fn run(store: Store, max_bytes: u64, work: &Receiver<Work>, state: &State) {
+    let _ending = Ending(state);
     let mut writer = Writer {
         store,
         max_bytes,
         state,
         closed: None,
     };
+    state.busy();
     writer.begin();
     writer.tell();
+    state.idle();
     loop {
         writer.open_again();
         let first = match work.recv_timeout(REOPEN_INTERVAL) {
