@@ -41,7 +41,7 @@ pub enum Metric {
     FleetlogProjectorFencedTotal,
     /// Counter. Batches in which links were derived again.
     FleetlogProjectorLinkingsTotal,
-    /// Counter. Times that this projector went on with another generation, since that was promoted.
+    /// Counter. Times that a writer of this projector went on with another generation, since that was promoted.
     FleetlogProjectorGenerationSwitchesTotal,
     /// Gauge, in seconds. Label: `partition`. How long ago the newest checkpoint of a partition of readings was taken, or
     /// a projector first looked for one: readings that are younger than this may not expire.

@@ -19,6 +19,7 @@ pub struct RawBatch {
     records: Vec<Entry>,
     /// Names of headers, each once: records of one log have the same.
     names: Vec<String>,
+    n_name_bytes: usize,
     /// Headers, by the number of their name.
     headers: Vec<(u32, Option<Span>)>,
     /// Where each partition that this batch concerns goes on after it.
@@ -75,6 +76,8 @@ impl RawBatch {
         self.bytes.len()
             + self.records.len() * size_of::<Entry>()
             + self.headers.len() * size_of::<(u32, Option<Span>)>()
+            + self.names.len() * size_of::<String>()
+            + self.n_name_bytes
     }
 
     /// The records.
@@ -140,6 +143,7 @@ impl RawBatch {
         let mut known = self.names.iter().take(SHARED_NAMES);
         let number = known.position(|held| held == name).unwrap_or_else(|| {
             self.names.push(name.to_owned());
+            self.n_name_bytes += name.len();
             self.names.len() - 1
         });
         place(number)
