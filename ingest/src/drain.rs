@@ -38,19 +38,31 @@ enum Pass {
     Nothing,
 }
 
+/// What is tried next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Next {
+    /// What comes behind this, or behind nothing. What was tried last comes last again, lest one record whose partition
+    /// alone is away holds up all others.
+    after: Option<Key>,
+    /// Most records at once.
+    n_most: usize,
+}
+
+impl Next {
+    const FROM_THE_FRONT: Self = Self {
+        after: None,
+        n_most: BATCH_RECORDS,
+    };
+}
+
 impl Door {
     /// Moves whatever is spooled to the log, for ever.
     pub(crate) async fn drain(&self, spool: &Spool) {
-        let mut n_most = BATCH_RECORDS;
+        let mut next = Next::FROM_THE_FRONT;
         loop {
             measure(spool);
             if self.breaker.is_open() || spool.level().n_records > 0 {
-                n_most = match self.drain_once(spool, n_most).await {
-                    Pass::Moved => BATCH_RECORDS,
-                    // One record is enough to find out whether the log is back.
-                    Pass::Away => 1,
-                    Pass::Nothing => n_most,
-                };
+                self.drain_once(spool, &mut next).await;
             }
             let is_calm = !self.breaker.is_open() && spool.level().n_records == 0;
             tokio::select! {
@@ -83,9 +95,10 @@ impl Door {
     /// Moves until nothing is left. A log that is away, and not only just back, is not waited for, nor is a disk that
     /// reads nothing.
     async fn drain_while_it_helps(&self, spool: &Spool) {
+        let mut next = Next::FROM_THE_FRONT;
         let mut n_tries = 0;
         while spool.level().n_records > 0 && (n_tries < LAST_TRIES || self.log.health().is_ok()) {
-            if self.drain_once(spool, BATCH_RECORDS).await == Pass::Nothing {
+            if self.drain_once(spool, &mut next).await == Pass::Nothing {
                 return;
             }
             n_tries += 1;
@@ -93,22 +106,20 @@ impl Door {
     }
 
     /// Passes over the spool until nothing is left, or the log is away, or what is left cannot be moved now.
-    async fn drain_once(&self, spool: &Spool, n_most: usize) -> Pass {
+    async fn drain_once(&self, spool: &Spool, next: &mut Next) -> Pass {
         let Some(appender) = self.log.appender() else {
             return Pass::Away;
         };
-        let mut n_most = n_most;
         loop {
             let n_before = spool.level().n_records;
             if n_before == 0 {
                 return self.finish(appender);
             }
-            match self.pass(spool, appender, n_most).await {
+            match self.pass(spool, appender, next).await {
                 Pass::Moved => {}
                 Pass::Away => return Pass::Away,
                 Pass::Nothing => return self.finish(appender),
             }
-            n_most = BATCH_RECORDS;
             let n_left = spool.level().n_records;
             if n_left > n_before / 2 {
                 // Moving goes on with the next look.
@@ -137,28 +148,38 @@ impl Door {
         }
     }
 
-    /// Tries each record that is spooled once, those that come meanwhile included up to twice what there was.
-    async fn pass(&self, spool: &Spool, appender: &Appender, n_most: usize) -> Pass {
-        let mut after = None;
-        let mut n_most = n_most;
+    /// Tries each record that is spooled once, in a circle, or instead of some those that come meanwhile.
+    async fn pass(&self, spool: &Spool, appender: &Appender, next: &mut Next) -> Pass {
+        let mut may_wrap = next.after.is_some();
         let mut n_left = spool.level().n_records;
         let mut passed = Pass::Nothing;
         while n_left > 0 {
-            let Ok(batch) = spool.front(after, n_most, BATCH_BYTES).await else {
+            let Ok(batch) = spool.front(next.after, next.n_most, BATCH_BYTES).await else {
                 return passed;
             };
             let Some((last, _)) = batch.last() else {
+                next.after = None;
+                if std::mem::take(&mut may_wrap) {
+                    continue;
+                }
                 return passed;
             };
-            after = Some(*last);
+            next.after = Some(*last);
             n_left = n_left.saturating_sub(batch.len() as u64);
             passed = self.move_batch(spool, appender, batch).await;
             if passed == Pass::Away {
+                next.n_most = match appender.health() {
+                    // Some partitions are away, and others may be behind many records of theirs.
+                    Ok(_) => (2 * next.n_most).min(BATCH_RECORDS),
+                    // One record is enough to find out whether the log is back.
+                    Err(_) => 1,
+                };
                 return Pass::Away;
             }
             measure(spool);
-            n_most = BATCH_RECORDS;
+            next.n_most = BATCH_RECORDS;
         }
+        next.after = None;
         passed
     }
 
