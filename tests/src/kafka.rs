@@ -69,15 +69,21 @@ fn read_to_the_end(log: &LogConfig, topic: Topic) -> Vec<Raw> {
 
     let deadline = Instant::now() + TIMEOUT;
     let mut records = Vec::new();
+    let mut fault = None;
     while n_missing > 0 {
         assert!(
             Instant::now() < deadline,
-            "{n_missing} records of {name} are missing"
+            "{n_missing} records of {name} are missing; last fault: {fault:?}"
         );
-        let Some(polled) = consumer.poll(Duration::from_millis(200)) else {
-            continue;
+        let message = match consumer.poll(Duration::from_millis(200)) {
+            None => continue,
+            // The client mends a connection that broke by itself.
+            Some(Err(error)) => {
+                fault = Some(error);
+                continue;
+            }
+            Some(Ok(message)) => message,
         };
-        let message = polled.expect("a record");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("headers are UTF-8");
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
         records.push(Raw {
