@@ -54,12 +54,20 @@ fn read_to_the_end(log: &LogConfig, topic: Topic) -> Vec<Raw> {
         .first()
         .expect("the topic asked for")
         .partitions();
+    let deadline = Instant::now() + TIMEOUT;
     let mut assignment = TopicPartitionList::new();
     let mut n_missing = 0;
     for partition in partitions {
-        let (first, end) = consumer
-            .fetch_watermarks(&name, partition.id(), TIMEOUT)
-            .expect("watermarks");
+        let (first, end) = loop {
+            match consumer.fetch_watermarks(&name, partition.id(), TIMEOUT) {
+                Ok(watermarks) => break watermarks,
+                // A broker that has just come back leads again soon.
+                Err(error) => {
+                    assert!(Instant::now() < deadline, "no watermarks of {name}: {error}");
+                    consumer.poll(Duration::from_millis(100));
+                }
+            }
+        };
         n_missing += end - first;
         assignment
             .add_partition_offset(&name, partition.id(), Offset::Beginning)
