@@ -145,19 +145,13 @@ fn of_remote(shown: &Shown) -> Verdict {
         | State::Rejected
         | State::Superseded
         | State::Lost
-        | State::Conflict
-            if is_newer(shown) =>
-        {
-            Verdict::Unchanged
+        | State::Conflict => {
+            if is_newer(shown) {
+                Verdict::Unchanged
+            } else {
+                Verdict::NothingNew
+            }
         }
-        State::Local
-        | State::Pending
-        | State::Settled
-        | State::Acknowledged
-        | State::Rejected
-        | State::Superseded
-        | State::Lost
-        | State::Conflict => Verdict::NothingNew,
     }
 }
 
