@@ -30,10 +30,7 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
         "bare read of the same log",
         "observed, edited, contradicted, decided",
     ]
-    .map(|name| Line {
-        name: name.to_owned(),
-        per_second: Vec::new(),
-    });
+    .map(Line::new);
     for round in 0..ROUNDS {
         lines[0].per_second.push(bare_copy(stack).await);
         let events: Vec<Event> = (0..DEVICES).flat_map(|n| story(round, n)).collect();
@@ -41,9 +38,7 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
             appender.append_all(chunk).await.expect("appended");
         }
         lines[1].per_second.push(bare_read(stack, &appender).await);
-        lines[2]
-            .per_second
-            .push(fold(stack, 1, Topic::Events, EVENTS).await);
+        lines[2].note(fold(stack, 1, Topic::Events, EVENTS).await);
     }
     lines.into()
 }

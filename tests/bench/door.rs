@@ -11,36 +11,26 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use serde_json::json;
-use tests::{Delivery, Integration, Role, Stack, eventually};
+use tests::{Delivery, Role, Stack, eventually};
 use tokio::task::JoinSet;
 
-use crate::{LOAD, Line, ROUNDS, bare::Bare, load};
+use crate::{
+    LOAD, Line, ROUNDS,
+    bare::Bare,
+    cpu::{Cost, Measured, Used},
+    load, said,
+};
 
 /// Devices that the deliveries speak of.
 const DEVICES: usize = 2_000;
 
 pub(crate) async fn measure(stack: &Stack, connections: usize) -> Vec<Line> {
     let door = stack.ingest().await;
-    let organization = stack.organization().await;
-    let plain = stack.integration(&door, &organization, None).await;
-    let signed = stack
-        .integration_with(&door, &organization, &["--scheme", "hmac-sha256"])
-        .await;
-    let golioth = |n: usize| Delivery::golioth(&plain, &format!("dev-{n}"), "/sensor", body(n).to_string());
-    let wrapped = |n: usize| inject_metadata(&signed, n);
-    known(&golioth(0)).await;
-    known(&wrapped(0)).await;
-    let prepared = |one: &dyn Fn(usize) -> Delivery| -> Arc<Vec<Vec<u8>>> {
-        Arc::new((0..DEVICES).map(|n| load::request(&one(n))).collect())
-    };
-    let doors = [
-        ("golioth pipelines, shared secret", prepared(&golioth)),
-        ("inject-metadata, hmac-sha256", prepared(&wrapped)),
-    ];
+    let doors = said::in_every_way(stack, &door).await;
 
     let bare = [Bare::start(None), Bare::start(Some(producer(stack)))].map(|bare| {
         let of_device = |n: usize| bare.delivery(body(n).to_string().into(), &format!("dev-{n}"));
-        let requests = prepared(&of_device);
+        let requests = prepared(of_device);
         (bare, requests)
     });
 
@@ -50,24 +40,39 @@ pub(crate) async fn measure(stack: &Stack, connections: usize) -> Vec<Line> {
         "acknowledged produce alone, no HTTP",
     ];
     let names = names.into_iter().chain(doors.iter().map(|(name, _)| *name));
-    let mut lines: Vec<_> = names
-        .map(|name| Line {
-            name: name.to_owned(),
-            per_second: Vec::new(),
-        })
-        .collect();
+    let mut lines: Vec<_> = names.map(Line::new).collect();
     for _ in 0..ROUNDS {
         for (line, (bare, requests)) in lines.iter_mut().zip(&bare) {
-            line.per_second
-                .push(load::run(bare.address, requests, connections, LOAD));
+            load_once(line, bare.address, None, requests, connections);
         }
         lines[2].per_second.push(bare_produce(stack, connections).await);
         for (line, (_, requests)) in lines[3..].iter_mut().zip(&doors) {
-            line.per_second
-                .push(load::run(address(&door), requests, connections, LOAD));
+            load_once(line, address(&door), Some(door.id()), requests, connections);
         }
     }
     lines
+}
+
+/// Loads a door once. A bare one is of this process, so what it takes is the load's.
+fn load_once(
+    line: &mut Line,
+    address: SocketAddr,
+    process: Option<u32>,
+    requests: &Arc<Vec<Vec<u8>>>,
+    connections: usize,
+) {
+    // No process has the number 0.
+    let process = process.unwrap_or_default();
+    let before = Used::so_far(process);
+    let per_second = load::run(address, requests, connections, LOAD);
+    let used = Used::so_far(process) - before;
+    let cost = Cost::of(used, per_second * LOAD.as_secs_f64());
+    line.note(Measured { per_second, cost });
+}
+
+/// One request of each device.
+pub(crate) fn prepared(of_device: impl Fn(usize) -> Delivery) -> Arc<Vec<Vec<u8>>> {
+    Arc::new((0..DEVICES).map(|n| load::request(&of_device(n))).collect())
 }
 
 pub(crate) fn address(door: &Role) -> SocketAddr {
@@ -80,12 +85,6 @@ pub(crate) fn address(door: &Role) -> SocketAddr {
 /// About 512 bytes.
 pub(crate) fn body(n: usize) -> serde_json::Value {
     json!({"temp": 21.5, "battery": 87, "signal": -71, "n": n, "note": "x".repeat(440)})
-}
-
-fn inject_metadata(to: &Integration, n: usize) -> Delivery {
-    let wrapped = json!({"data": body(n), "device_id": format!("dev-{n}"), "project_id": "p",
-        "timestamp": {"seconds": tests::now_seconds(), "nanos": n}});
-    Delivery::hmac(to, wrapped.to_string())
 }
 
 pub(crate) async fn known(delivery: &Delivery) {

@@ -1,16 +1,18 @@
-//! The fold beside a bare COPY of the history rows it writes.
+//! The fold beside the rows that it writes, written bare.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use schema::{
     Body, Event, ExternalId, Extra, Fields, IntegrationId, Micros, ProviderDevice, RawJson, Reading,
     ReadingReceived, Subject, Topic,
 };
-use sqlx::Connection as _;
 use tests::{Stack, eventually_within, now_seconds, told};
 use uuid::Uuid;
 
-use crate::{Line, ROUNDS};
+use crate::{
+    Line, ROUNDS, bare_rows,
+    cpu::{Measured, measured},
+};
 
 /// Longest that folding may take.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -21,28 +23,26 @@ pub(crate) async fn measure(stack: &Stack) -> Vec<Line> {
     let appender = stream::Appender::connect(&stack.log, Duration::from_secs(10))
         .await
         .expect("the log");
-    let mut lines: Vec<Line> = [
-        "bare COPY of the history rows",
+    let mut lines = [
+        "bare COPY of the three rows of each",
+        "bare upsert of the three rows, 5,000 readings a transaction",
         "all devices distinct",
         "10,000 devices",
         "all devices distinct, two writers",
         "10,000 devices, two writers",
     ]
-    .map(|name| Line {
-        name: name.to_owned(),
-        per_second: Vec::new(),
-    })
-    .into();
+    .map(Line::new);
     for round in 0..ROUNDS {
-        lines[0].per_second.push(bare_copy(stack).await);
+        let [copied, upserted, folded @ ..] = &mut lines;
+        copied.note(bare_rows::copy(stack, READINGS, data).await);
+        upserted.note(bare_rows::upsert(stack, READINGS, data).await);
         let fleets = [(READINGS, 1), (10_000, 1), (READINGS, 2), (10_000, 2)];
-        for (fleet, (line, (devices, writers))) in lines[1..].iter_mut().zip(fleets).enumerate() {
+        for (fleet, (line, (devices, writers))) in folded.iter_mut().zip(fleets).enumerate() {
             append(&appender, (round, fleet), devices).await;
-            line.per_second
-                .push(fold(stack, writers, Topic::Readings, READINGS).await);
+            line.note(fold(stack, writers, Topic::Readings, READINGS).await);
         }
     }
-    lines
+    lines.into()
 }
 
 /// Appends readings that nobody folds yet.
@@ -90,7 +90,7 @@ fn data(n: u32) -> String {
 
 /// Starts a projector and returns events of a topic per second, of so many that nobody has folded yet, from the first
 /// transaction after its writers have shared the partitions to the last.
-pub(crate) async fn fold(stack: &Stack, writers: i64, topic: Topic, n_events: u32) -> f64 {
+pub(crate) async fn fold(stack: &Stack, writers: i64, topic: Topic, n_events: u32) -> Measured {
     let before = folded(stack, topic).await;
     let target = before + i64::from(n_events);
     let projector = stack
@@ -110,21 +110,18 @@ pub(crate) async fn fold(stack: &Stack, writers: i64, topic: Topic, n_events: u3
         first < target,
         "nothing is left to measure: more readings are needed"
     );
-    let begun = Instant::now();
-    eventually_within(LIMIT, "it is done", || async {
+    let left = u32::try_from(target - first).expect("less than all");
+    let done = eventually_within(LIMIT, "it is done", || async {
         let now = folded(stack, topic).await;
         if now >= target {
             Ok(())
         } else {
             Err(format!("{now} of {target}"))
         }
-    })
-    .await;
-    let taken = begun.elapsed().as_secs_f64();
+    });
+    let measured = measured(process, left, done).await;
     projector.stop().await.expect("it stops");
-    #[expect(clippy::cast_precision_loss, reason = "counts of one run are small")]
-    let folded = (target - first) as f64;
-    folded / taken
+    measured
 }
 
 /// How many share the partitions, all of which changed hands since a process of that number started.
@@ -147,41 +144,4 @@ async fn folded(stack: &Stack, topic: Topic) -> i64 {
     .fetch_one(&stack.admin)
     .await
     .expect("readable")
-}
-
-/// Copies as many history rows into a table of the same shape.
-async fn bare_copy(stack: &Stack) -> f64 {
-    use std::fmt::Write as _;
-
-    let mut connection = stack.admin.acquire().await.expect("a connection");
-    let mut transaction = connection.begin().await.expect("a transaction");
-    sqlx::query(
-        "CREATE TABLE bare (provider_device uuid, organization uuid, path text, at timestamptz, sequence bigint,
-                            id uuid, recorded_at timestamptz, content_type text, data jsonb, bytes bytea,
-                            PRIMARY KEY (provider_device, at, sequence, id))",
-    )
-    .execute(&mut *transaction)
-    .await
-    .expect("a table");
-    let mut rows = String::new();
-    for n in 0..READINGS {
-        let (device, id) = (Uuid::new_v4(), Uuid::new_v4());
-        let at = "2026-11-21T00:00:00Z";
-        writeln!(
-            rows,
-            "{device}\t{id}\t/sensor\t{at}\t{n}\t{id}\t{at}\tapplication/json\t{}\t\\N",
-            data(n)
-        )
-        .expect("a string grows");
-    }
-    let begun = Instant::now();
-    let mut copy = transaction
-        .copy_in_raw("COPY bare FROM STDIN")
-        .await
-        .expect("COPY begins");
-    copy.send(rows.into_bytes()).await.expect("rows are sent");
-    copy.finish().await.expect("rows are taken");
-    let taken = begun.elapsed().as_secs_f64();
-    transaction.rollback().await.expect("rolled back");
-    f64::from(READINGS) / taken
 }

@@ -9,13 +9,16 @@
 
 mod answers;
 mod bare;
+mod bare_rows;
 mod conflicts;
+mod cpu;
 mod door;
 mod fold;
 mod load;
 mod memory;
 mod million;
 mod rebuild;
+mod said;
 mod spool;
 
 use std::time::Duration;
@@ -31,9 +34,24 @@ const LOAD: Duration = Duration::from_secs(5);
 struct Line {
     name: String,
     per_second: Vec<f64>,
+    /// What a piece of work took of the processors, where that is known.
+    costs: Vec<cpu::Cost>,
 }
 
 impl Line {
+    fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            per_second: Vec::new(),
+            costs: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, measured: cpu::Measured) {
+        self.per_second.push(measured.per_second);
+        self.costs.push(measured.cost);
+    }
+
     fn median(&self) -> f64 {
         let mut sorted = self.per_second.clone();
         sorted.sort_by(f64::total_cmp);
@@ -102,11 +120,13 @@ fn main() {
                     "deliveries",
                     &lines,
                 );
+                cpu::table("delivery", &lines);
             }
         }
         if is_chosen("fold") {
             let lines = fold::measure(&stack).await;
             table("the fold, three rows a reading", "readings", &lines);
+            cpu::table("reading", &lines);
         }
         if is_chosen("conflicts") {
             let lines = conflicts::measure(&stack).await;

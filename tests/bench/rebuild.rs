@@ -112,10 +112,7 @@ async fn measure_log(
         "  of which derived",
         "its proof, beside a generation that is empty",
     ]
-    .map(|name| Line {
-        name: name.to_owned(),
-        per_second: Vec::new(),
-    });
+    .map(Line::new);
     let mut most_memory = 0;
     // What takes minutes is measured once.
     let rounds = if fleet.events > 2_000_000 { 1 } else { ROUNDS };

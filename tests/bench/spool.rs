@@ -30,14 +30,8 @@ pub(crate) async fn measure(stack: &Stack, connections: usize, time: Duration) {
     let without = Away::start(stack, &[]).await;
 
     let first_with = with.first_failure(connections);
-    let mut into_spool = Line {
-        name: format!("the door into the spool, {connections} connections"),
-        per_second: Vec::new(),
-    };
-    let mut alone = Line {
-        name: format!("redb alone, {connections} records a commit"),
-        per_second: Vec::new(),
-    };
+    let mut into_spool = Line::new(format!("the door into the spool, {connections} connections"));
+    let mut alone = Line::new(format!("redb alone, {connections} records a commit"));
     let mut loaded = Vec::new();
     for _ in 0..ROUNDS {
         let answers = ask(address(&with.door), &with.requests, connections, Some(time));
