@@ -371,7 +371,7 @@ fn check(delivery: &Delivery<'_>, normalized: &Normalized, again: &Normalized) {
         };
         written += record.value.len();
         let pairs = record.headers.iter();
-        let pairs = pairs.map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+        let pairs = pairs.map(|(name, value)| (&**name, Some(value.as_bytes())));
         let decoded = schema::decode(pairs, &record.value).expect("what is written can be read");
         assert_eq!(decoded, (log.clone(), event.clone()));
     }

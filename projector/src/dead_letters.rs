@@ -89,7 +89,7 @@ impl DeadLetter {
             headers: record
                 .headers
                 .into_iter()
-                .map(|(name, value)| (name, Some(value.into_bytes())))
+                .map(|(name, value)| (name.into_owned(), Some(value.into_bytes())))
                 .collect(),
             value: Some(record.value),
         });

@@ -78,7 +78,7 @@ macro_rules! catalogue {
             /// The data as JSON.
             pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
                 match self {
-                    $(Self::$variant(body) => serde_json::to_vec(body),)*
+                    $(Self::$variant(body) => to_vec(body),)*
                     Self::Unknown { data, .. } => Ok(data.get().as_bytes().to_vec()),
                 }
             }
@@ -102,6 +102,13 @@ macro_rules! catalogue {
 fn identified(mut schema: schemars::Schema, name: &str) -> schemars::Schema {
     schema.insert("$id".to_owned(), format!("urn:fleetlog:schema:{name}.v1").into());
     schema
+}
+
+/// Most bodies fit the room that is made for them at once.
+fn to_vec<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let mut data = Vec::with_capacity(1_024);
+    serde_json::to_writer(&mut data, body)?;
+    Ok(data)
 }
 
 fn from_slice<T: DeserializeOwned>(data: &[u8]) -> Result<T, serde_json::Error> {

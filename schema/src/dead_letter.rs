@@ -59,7 +59,7 @@ impl DeadLetter {
                     .starts_with("application/cloudevents")
             })
             .map_or("application/octet-stream", |(_, value)| value);
-        let mut headers: Vec<(String, String)> = [
+        let mut headers: Vec<_> = [
             ("ce_specversion", "1.0".to_owned()),
             ("ce_id", self.id.to_string()),
             ("ce_source", format!("/integrations/{}", self.integration)),
@@ -69,20 +69,20 @@ impl DeadLetter {
             ("ce_organization", self.organization.to_string()),
             ("ce_integration", self.integration.to_string()),
             ("ce_partitionkey", self.integration.to_string()),
-            ("ce_reason", attribute::text(&self.reason)),
-            ("ce_detail", attribute::text(&self.detail)),
+            ("ce_reason", attribute::text(self.reason.clone())),
+            ("ce_detail", attribute::text(self.detail.clone())),
             ("ce_requestheaders", attribute::json(&request_headers.to_string())),
             ("ce_logid", log.to_string()),
-            ("content-type", attribute::text(content_type)),
+            ("content-type", attribute::text(content_type.to_owned())),
         ]
         .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
+        .map(|(name, value)| (name.into(), value))
         .collect();
         if let Some(credential) = self.credential {
-            headers.push(("ce_credential".to_owned(), credential.to_string()));
+            headers.push(("ce_credential".into(), credential.to_string()));
         }
         if let Some(part) = self.part {
-            headers.push(("ce_part".to_owned(), part.to_string()));
+            headers.push(("ce_part".into(), part.to_string()));
         }
         Record {
             key: self.integration.to_string(),
@@ -203,7 +203,7 @@ mod tests {
     fn headers(record: &Record) -> Vec<(&str, Option<&[u8]>)> {
         let headers = record.headers.iter();
         headers
-            .map(|(name, value)| (name.as_str(), Some(value.as_bytes())))
+            .map(|(name, value)| (&**name, Some(value.as_bytes())))
             .collect()
     }
 

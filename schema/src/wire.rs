@@ -7,7 +7,7 @@
 //! A reader takes the last of a repeated header, as Kafka's own clients do, takes a null header for a missing one,
 //! and passes over headers that are no attributes.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{Body, Event, IntegrationId, LogId, Micros, OrganizationId, Origin, RawJson, Subject, attribute};
 
@@ -66,8 +66,8 @@ ours! {
 pub struct Record {
     /// The key.
     pub key: String,
-    /// Header names and values, in a fixed order.
-    pub headers: Vec<(String, String)>,
+    /// Header names and values, in a fixed order. Nearly all names are known to begin with.
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// The data.
     pub value: Vec<u8>,
 }
@@ -117,45 +117,46 @@ pub enum WireError {
 pub fn encode(event: &Event, log: &LogId) -> Result<Record, WireError> {
     let value = event.body.encode().map_err(WireError::Unwritable)?;
     let name = event.body.versioned_name();
-    let subject = attribute::text(&event.subject.to_string());
-    let key = attribute::text(&event.partition_key());
+    let key = attribute::text(event.partition_key());
 
     let mut headers = Vec::with_capacity(20);
-    let mut header = |name: &str, value: &str| headers.push((["ce_", name].concat(), attribute::text(value)));
-    header("specversion", "1.0");
-    header("id", &event.id.to_string());
-    header("source", &event.source);
-    header("type", &format!("{TYPE_PREFIX}{name}"));
-    header("subject", &subject);
-    header("time", &event.at.to_string());
-    header("dataschema", &format!("urn:fleetlog:schema:{name}"));
+    let mut header =
+        |name: &'static str, value: String| headers.push((Cow::Borrowed(name), attribute::text(value)));
+    header("ce_specversion", "1.0".to_owned());
+    header("ce_id", event.id.to_string());
+    header("ce_source", event.source.clone());
+    header("ce_type", [TYPE_PREFIX, &name].concat());
+    header("ce_subject", event.subject.to_string());
+    header("ce_time", event.at.to_string());
+    header("ce_dataschema", ["urn:fleetlog:schema:", &name].concat());
     // CloudEvents wants sequences that sort as text: nineteen digits hold every number that is not negative.
-    header("sequence", &format!("{:019}", event.sequence));
-    header("recordedtime", &event.recorded_at.to_string());
+    header("ce_sequence", format!("{:019}", event.sequence));
+    header("ce_recordedtime", event.recorded_at.to_string());
     if let Some(claimed) = event.claimed_at {
-        header("claimedtime", &claimed.to_string());
+        header("ce_claimedtime", claimed.to_string());
     }
     if event.receipt_timed {
-        header("receipttimed", "true");
+        header("ce_receipttimed", "true".to_owned());
     }
     if !event.organization.0.is_nil() {
-        header("organization", &event.organization.to_string());
+        header("ce_organization", event.organization.to_string());
     }
     if let Some(integration) = event.integration {
-        header("integration", &integration.to_string());
+        header("ce_integration", integration.to_string());
     }
-    header("origin", event.origin.into());
+    let origin: &str = event.origin.into();
+    header("ce_origin", origin.to_owned());
     if let Some(credential) = event.credential {
-        header("credential", &credential.to_string());
+        header("ce_credential", credential.to_string());
     }
     if event.replayable {
-        header("replayable", "true");
+        header("ce_replayable", "true".to_owned());
     }
-    header("partitionkey", &key);
+    header("ce_partitionkey", key.clone());
     if let Some(traceparent) = &event.traceparent {
-        header("traceparent", traceparent);
+        header("ce_traceparent", traceparent.clone());
     }
-    header("logid", log.as_str());
+    header("ce_logid", log.to_string());
     for (name, value) in &event.extensions {
         if !attribute::is_name(name) || Ours::of(name).is_some() {
             return Err(WireError::Malformed {
@@ -163,9 +164,9 @@ pub fn encode(event: &Event, log: &LogId) -> Result<Record, WireError> {
                 reason: format!("{name:?} is no name for an extension"),
             });
         }
-        header(name, value);
+        headers.push((["ce_", name].concat().into(), attribute::text(value.clone())));
     }
-    headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    headers.push(("content-type".into(), "application/json".to_owned()));
     Ok(Record { key, headers, value })
 }
 

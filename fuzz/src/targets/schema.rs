@@ -37,7 +37,7 @@ pub(super) fn wire(bytes: &[u8]) {
     let pairs = record
         .headers
         .iter()
-        .map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+        .map(|(name, value)| (&**name, Some(value.as_bytes())));
     let (other_log, other) = decode(pairs, &record.value).expect("what was written can be read");
     // What CloudEvents forbids in attributes is replaced, once and for all.
     let is_replaced = record.headers.iter().any(|(_, value)| value.contains('\u{fffd}'));

@@ -410,7 +410,7 @@ fn spooled(row: Row<'_>) -> Result<Spooled, Fault> {
         record: Record {
             key: key.to_owned(),
             headers: headers
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .map(|(name, value)| (name.to_owned().into(), value.to_owned()))
                 .collect(),
             value: value.to_owned(),
         },

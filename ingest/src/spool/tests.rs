@@ -45,7 +45,7 @@ pub(super) fn record(n: u32) -> Spooled {
         received: Micros::from_micros(1_000_000 + i64::from(n)).unwrap(),
         record: Record {
             key: format!("device-{}", n % 7),
-            headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            headers: headers.map(|(name, value)| (name.into(), value)).to_vec(),
             value: n.to_be_bytes().repeat(100),
         },
     }

@@ -63,7 +63,7 @@ impl LetterAttempt {
             ("ce_logid", log.to_string()),
             ("content-type", "application/json".to_owned()),
         ];
-        let written = |(name, value): (&str, String)| (name.to_owned(), attribute::text(&value));
+        let written = |(name, value): (&'static str, String)| (name.into(), attribute::text(value));
         Ok(Record {
             key: self.integration.to_string(),
             headers: headers.into_iter().map(written).collect(),
@@ -120,7 +120,7 @@ mod tests {
             };
             let record = attempt.encode(&LogId::random()).expect("it can be written");
             let headers = record.headers.iter();
-            let headers = headers.map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+            let headers = headers.map(|(name, value)| (&**name, Some(value.as_bytes())));
             assert_eq!(
                 LetterAttempt::decode(headers, &record.value).expect("an attempt"),
                 attempt

@@ -12,7 +12,7 @@ fn read(record: &Record) -> Result<(LogId, Event), WireError> {
     let headers = record
         .headers
         .iter()
-        .map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+        .map(|(name, value)| (&**name, Some(value.as_bytes())));
     decode(headers, &record.value)
 }
 
@@ -52,7 +52,7 @@ proptest! {
     #[test]
     fn a_record_keeps_the_rules_of_cloudevents(event in World::wide().event()) {
         let record = encode(&event, &LogId::random()).expect("an event can be written");
-        let names: BTreeSet<&str> = record.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let names: BTreeSet<&str> = record.headers.iter().map(|(name, _)| &**name).collect();
         prop_assert_eq!(names.len(), record.headers.len(), "a name is repeated");
         for (name, value) in &record.headers {
             prop_assert!(name == "content-type" || name.strip_prefix("ce_").is_some_and(attribute::is_name));
@@ -72,15 +72,15 @@ proptest! {
         let n_headers = record.headers.len();
         for (name, _) in &mut record.headers {
             if name == "content-type" {
-                *name = "Content-Type".to_owned();
+                *name = "Content-Type".into();
             }
         }
         record.headers.rotate_left(rotated.index(n_headers));
         let (name, _) = repeated.get(&record.headers).clone();
         // What came before loses to what comes last; what is no attribute is passed over.
         record.headers.insert(0, (name, "application/json".to_owned()));
-        record.headers.push(("ce_Upper_Case".to_owned(), String::new()));
-        record.headers.push(("X-Forwarded-For".to_owned(), "somebody".to_owned()));
+        record.headers.push(("ce_Upper_Case".into(), String::new()));
+        record.headers.push(("X-Forwarded-For".into(), "somebody".to_owned()));
         prop_assert_eq!(read(&record).expect("still an event").1, event);
     }
 

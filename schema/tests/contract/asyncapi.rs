@@ -160,7 +160,7 @@ fn the_headers_of_dead_letters_are_those_described() {
         body: b"{}".to_vec(),
     };
     let record = letter.encode(&LogId::random());
-    let written: BTreeSet<&str> = record.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let written: BTreeSet<&str> = record.headers.iter().map(|(name, _)| &**name).collect();
 
     let asyncapi = Outline::of_asyncapi();
     let described = asyncapi.keys("/components/schemas/deadLetterHeaders/properties");

@@ -69,7 +69,9 @@ fn what_was_decoded_encodes_to_an_equivalent_record() {
         let record = encode(&event, &log).expect("an event can be written");
         assert_eq!(record.key, fixture.key, "{name}");
         let n_headers = record.headers.len();
-        let headers: BTreeMap<String, String> = record.headers.into_iter().collect();
+        let headers = record.headers.into_iter();
+        let headers: BTreeMap<String, String> =
+            headers.map(|(name, value)| (name.into_owned(), value)).collect();
         assert_eq!(headers.len(), n_headers, "{name}: a header is repeated");
         assert_eq!(headers, fixture.headers, "{name}");
         let value = RawJson::from_slice(&record.value).expect("the value is JSON");

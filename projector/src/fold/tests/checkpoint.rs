@@ -75,7 +75,7 @@ fn through_the_wire(event: &Event) -> Event {
     let log = schema::LogId::random();
     let record = schema::encode(event, &log).unwrap();
     let headers = record.headers.iter();
-    let headers = headers.map(|(name, value)| (name.as_str(), Some(value.as_bytes())));
+    let headers = headers.map(|(name, value)| (&**name, Some(value.as_bytes())));
     schema::decode(headers, &record.value).unwrap().1
 }
 
