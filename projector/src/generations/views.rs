@@ -56,8 +56,14 @@ pub(super) async fn replace(connection: &mut PgConnection, name: &Name) -> Resul
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long slow readers are waited for at first: whoever comes later waits behind us. Twice as long each time.
+/// How long slow readers are waited for at first: whoever comes later waits behind us.
 const FIRST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long they are waited for the next time: twice as long, but never longer than all tries may take. A try may also
+/// end at once, and so there may be many.
+fn longer(patience: Duration) -> Duration {
+    patience.saturating_mul(2).min(LOCK_PATIENCE)
+}
 
 /// Locks all views of `fleet` at once.
 ///
@@ -84,7 +90,7 @@ async fn lock_views(connection: &mut PgConnection) -> Result<(), GenerationError
             Err(error) if error.is_lost_race() && begun.elapsed() < LOCK_PATIENCE => {
                 locking.rollback().await?;
                 tokio::time::sleep(LOCK_PAUSE).await;
-                patience *= 2;
+                patience = longer(patience);
             }
             Err(error) => return Err(error),
         }
@@ -185,3 +191,18 @@ BEGIN
     END IF;
 END
 $$";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_often_it_is_tried_patience_has_an_end() {
+        let all: Vec<Duration> =
+            std::iter::successors(Some(FIRST_PATIENCE), |patience| Some(longer(*patience)))
+                .take(100)
+                .collect();
+        assert_eq!(all[1], 2 * FIRST_PATIENCE);
+        assert_eq!(all[99], LOCK_PATIENCE);
+    }
+}
