@@ -1,13 +1,17 @@
 //! Roles as processes of their own, as they run in production.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
+    ops::Range,
     path::{Path, PathBuf},
     process::{self, Child, ExitStatus, Stdio},
+    sync::Mutex,
     time::Duration,
 };
 
 use anyhow::Context as _;
+use uuid::Uuid;
 
 use crate::{eventually, eventually_within};
 
@@ -281,8 +285,23 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.is_ok_and(|status| status.success()), "SIG{name} can be sent");
 }
 
-/// A port that was free a moment ago.
+/// Ports that Linux gives to nobody who does not ask for one of them.
+const PORTS: Range<u16> = 22_000..32_000;
+
+/// A port that was free a moment ago, and that nobody else is given: whoever is killed finds it free again when started
+/// anew, however many ports others take meanwhile.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
-    listener.local_addr().expect("a listener has an address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("no panic");
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    // Other programs that do the same begin elsewhere.
+    let first = usize::from(Uuid::new_v4().as_fields().1) % PORTS.len();
+    let port = PORTS
+        .cycle()
+        .skip(first)
+        .take(PORTS.len())
+        .find(|port| !given.contains(port) && is_free(port))
+        .expect("some port is free");
+    given.insert(port);
+    port
 }
