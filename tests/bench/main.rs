@@ -3,7 +3,8 @@
 //! Machines differ and are shared, so ratios count and not the figures: each line is measured several times in turn
 //! with the others, and the median is shown. `./dev bench` builds everything in release mode and runs this; names
 //! after it choose what is measured, of a rebuild also how much: `./dev bench rebuild=5000000 devices=100000 memory=512`
-//! (events, devices, MiB); `./dev bench million=100000` asks a fleet of so many devices;
+//! (events, devices, MiB); `./dev bench door=1` speaks to the door in
+//! the first way only; `./dev bench million=100000` asks a fleet of so many devices;
 //! `./dev bench spool memory connections=64 seconds=5` is about outages and overload, at so many connections and so long
 //! each.
 
@@ -74,6 +75,9 @@ fn table(title: &str, unit: &str, lines: &[Line]) {
 /// What a rebuild is measured over, unless it is said: events, devices, and MiB of memory.
 const REBUILD: (u32, u32, u32) = (1_000_000, 100_000, 512);
 
+/// In how many dialects and schemes the door is measured, unless it is said.
+const WAYS: u32 = 8;
+
 /// Connections and seconds of a measurement of the door under outage and overload, unless they are said.
 const SIEGE: (u32, u32) = (64, 5);
 
@@ -114,7 +118,7 @@ fn main() {
         }
         if is_chosen("door") {
             for connections in [64, 256] {
-                let lines = door::measure(&stack, connections).await;
+                let lines = door::measure(&stack, connections, said("door", WAYS) as usize).await;
                 table(
                     &format!("the door at {connections} connections, 512-byte bodies"),
                     "deliveries",
