@@ -244,7 +244,7 @@ impl From<TopicsError> for Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Kafka(_) => Self::Unavailable(error.into()),
+            ReadError::Kafka(_) | ReadError::CutOff => Self::Unavailable(error.into()),
             ReadError::OtherLog { .. }
             | ReadError::OutOfRange { .. }
             | ReadError::NoPosition { .. }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schema::Topic;
 use service::{CancellationToken, Check, Health};
 use sqlx::PgPool;
-use stream::{Delivery, LogConfig, LogIdentity, Reader};
+use stream::{Delivery, LogConfig, LogIdentity, ReadError, Reader};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
@@ -143,7 +143,14 @@ impl Consumer<'_> {
                     }
                     continue;
                 }
-                delivery = self.reader.next(self.config.max_records, self.config.max_wait) => delivery?,
+                delivery = self.reader.next(self.config.max_records, self.config.max_wait) => delivery,
+            };
+            let delivery = match delivery {
+                Err(error @ ReadError::CutOff) => {
+                    tracing::warn!(%error, "the group is joined anew: {error}");
+                    return Ok(Ended::Left);
+                }
+                delivery => delivery?,
             };
             match self.take(delivery).await? {
                 Done::Written => {}

@@ -81,8 +81,13 @@ fn connections(statistics: &Statistics) -> Connections {
         .brokers
         .values()
         .any(|broker| broker.nodeid < 0 && is_up(broker));
+    let addresses = statistics
+        .brokers
+        .values()
+        .filter(|broker| broker.source != "logical");
     Connections {
         seen: Instant::now(),
+        n_addresses: addresses.count(),
         n_up: n_up.max(usize::from(bootstrap_up)),
         n_known: nodes(statistics).count().max(1),
         n_partitions: partitions.len(),

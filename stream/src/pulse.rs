@@ -19,6 +19,7 @@ const FRESH: Duration = Duration::from_secs(2);
 pub(crate) struct Pulse {
     state: Mutex<State>,
     fatal: AtomicBool,
+    cut_off: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub(crate) struct Connections {
     pub(crate) seen: Instant,
     pub(crate) n_up: usize,
     pub(crate) n_known: usize,
+    /// Addresses that it connects to: those of brokers, and those that it began with.
+    pub(crate) n_addresses: usize,
     pub(crate) n_partitions: usize,
     /// Partitions without a leader, where nothing can be appended or read.
     pub(crate) n_leaderless: usize,
@@ -45,7 +48,11 @@ impl Pulse {
     }
 
     pub(crate) fn connections(&self, connections: Connections) {
-        self.state().connections = Some(connections);
+        let before = self.state().connections.replace(connections);
+        // Once may be between what was forgotten and what is learnt.
+        if connections.n_addresses == 0 && before.is_some_and(|before| before.n_addresses == 0) {
+            self.cut_off.store(true, Ordering::Release);
+        }
     }
 
     pub(crate) fn success(&self) {
@@ -61,8 +68,18 @@ impl Pulse {
         self.fatal.store(true, Ordering::Release);
     }
 
+    /// Whether the client can never work again: it has failed for good, or is [cut off](Self::is_cut_off).
     pub(crate) fn is_fatal(&self) -> bool {
-        self.fatal.load(Ordering::Acquire)
+        self.fatal.load(Ordering::Acquire) || self.is_cut_off()
+    }
+
+    /// Whether the client has no address left that it could connect to.
+    ///
+    /// A broker that was frozen and is back may say for a moment that there are no brokers. librdkafka believes that
+    /// and forgets all it has, the addresses that it was given included, and never asks anybody again (librdkafka issue
+    /// 5301).
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire)
     }
 
     pub(crate) fn health(&self) -> Result<String, String> {
@@ -129,6 +146,7 @@ mod tests {
             seen,
             n_up,
             n_known: 3,
+            n_addresses: 3,
             n_partitions: 12,
             n_leaderless,
         };
@@ -161,5 +179,26 @@ mod tests {
         assert!(state.health(now + FRESH).is_ok());
         state.success = Some(now);
         assert_eq!(state.health(now), Ok("some requests fail: late".to_owned()));
+    }
+
+    #[test]
+    fn who_has_no_address_left_twice_is_cut_off() {
+        let pulse = Pulse::default();
+        let (state, _) = state(0, 0);
+        let some = state.connections.unwrap();
+        let none = Connections {
+            n_addresses: 0,
+            ..some
+        };
+        for (seen, cut_off) in [
+            (none, false),
+            (some, false),
+            (none, false),
+            (none, true),
+            (some, true),
+        ] {
+            pulse.connections(seen);
+            assert_eq!((pulse.is_cut_off(), pulse.is_fatal()), (cut_off, cut_off));
+        }
     }
 }

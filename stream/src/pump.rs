@@ -232,6 +232,9 @@ impl Work {
                     .unpark(|positions| assign(&work.consumer, &work.names, positions)),
                 Room::Crowded => work.inbox.park(|| assign_nothing(&work.consumer)),
             }
+            if work.pulse.is_cut_off() {
+                work.inbox.fail(ReadError::CutOff);
+            }
             match work.consumer.poll(POLL) {
                 None => {}
                 Some(Ok(message)) => work.take(&message),

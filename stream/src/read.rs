@@ -84,6 +84,12 @@ pub enum ReadError {
     /// Partitions of the same number went to different owners.
     #[error("partitions of the same number go to different owners: a member of the group reads other topics")]
     Split,
+    /// The Kafka client has forgotten every broker, and never asks anybody again: it takes a new one to read on.
+    #[error(
+        "the Kafka client has no broker left to ask, since one that had just come back said that there are none: \
+         begin anew"
+    )]
+    CutOff,
     /// Kafka refuses for good.
     #[error("reading cannot go on: {0}")]
     Kafka(#[from] KafkaFault),

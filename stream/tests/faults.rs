@@ -2,6 +2,8 @@
 //!
 //! Hermetic: the brokers are librdkafka's own mock. [Scans](scan) are tested beside, with the same mock.
 
+#[path = "faults/forgetful.rs"]
+mod forgetful;
 #[path = "faults/scan.rs"]
 mod scan;
 
