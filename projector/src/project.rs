@@ -164,7 +164,7 @@ impl Projection {
     pub(crate) async fn bind_log(&mut self) -> Result<Done, ProjectorError> {
         let mut pause = Pause::new(&self.config);
         loop {
-            let Some(mut connection) = self.connected(&mut pause).await? else {
+            let Some(mut connection) = self.connected(&mut pause, None).await? else {
                 return Ok(Done::Stopped);
             };
             let bound = offsets::bind_log(&mut connection, &self.target.generation, &self.target.log).await;
@@ -186,7 +186,7 @@ impl Projection {
         self.owned.clear();
         let mut pause = Pause::new(&self.config);
         loop {
-            let Some(mut connection) = self.connected(&mut pause).await? else {
+            let Some(mut connection) = self.connected(&mut pause, None).await? else {
                 return Ok(Done::Stopped);
             };
             let Target { generation, log } = &self.target;
@@ -265,7 +265,7 @@ impl Projection {
         }
         let mut pause = Pause::new(&self.config);
         loop {
-            let Some(mut connection) = self.connected(&mut pause).await? else {
+            let Some(mut connection) = self.connected(&mut pause, None).await? else {
                 return Ok(false);
             };
             let Target { generation, log } = &self.target;
@@ -293,8 +293,7 @@ impl Projection {
             if attempt.places.is_empty() {
                 return Ok(Tried::Written);
             }
-            attempt.measure_age(self.number);
-            let Some(mut connection) = self.connected(&mut pause).await? else {
+            let Some(mut connection) = self.connected(&mut pause, Some(&attempt)).await? else {
                 return Ok(Tried::Stopped);
             };
             let began = Instant::now();
@@ -410,9 +409,17 @@ impl Projection {
         self.pause(Duration::from_millis(millis)).await;
     }
 
-    /// The connection, made anew if there is none; waits as long as it takes. `None` when told to stop.
-    async fn connected(&mut self, pause: &mut Pause) -> Result<Option<PgConnection>, ProjectorError> {
+    /// The connection, made anew if there is none; waits as long as it takes, while what waits for it gets older. `None`
+    /// when told to stop.
+    async fn connected(
+        &mut self,
+        pause: &mut Pause,
+        waiting: Option<&Attempt>,
+    ) -> Result<Option<PgConnection>, ProjectorError> {
         loop {
+            if let Some(attempt) = waiting {
+                attempt.measure_age(self.number);
+            }
             if self.connection.is_none() && self.shutdown.is_cancelled() {
                 return Ok(None);
             }

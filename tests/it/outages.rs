@@ -75,7 +75,7 @@ fn a_postgres_outage_stops_nobody_at_the_door_and_the_fold_resumes() {
         let (name, url) = variable("FLEETLOG_CONTROL_DATABASE_URL");
         let door = stack.role_with(&["ingest"], &[(name, &url)]).await.ready().await;
         let (name, url) = variable("FLEETLOG_PROJECTOR_DATABASE_URL");
-        let _projector = stack
+        let projector = stack
             .role_with(&["projector"], &[(name, &url)])
             .await
             .ready()
@@ -110,6 +110,21 @@ fn a_postgres_outage_stops_nobody_at_the_door_and_the_fold_resumes() {
             "an unknown integration may be a new one: {}",
             unknown.json
         );
+
+        eventually("what waits is seen to get older", || async {
+            let shown = projector
+                .metric("fleetlog_projector_oldest_event_age_seconds{")
+                .await;
+            let age = shown
+                .iter()
+                .filter_map(|line| line.split(' ').next_back()?.parse::<f64>().ok());
+            if age.fold(0.0, f64::max) > 3.0 {
+                Ok(())
+            } else {
+                Err(format!("{shown:?}"))
+            }
+        })
+        .await;
 
         proxy.restore();
         eventually("what was accepted meanwhile is folded", || async {
