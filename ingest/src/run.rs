@@ -134,7 +134,7 @@ fn check_log(log: &Log, spool: Option<&Spool>) -> Check {
 
 fn takes_more(spool: &Spool) -> bool {
     let level = spool.level();
-    level.closed.is_none() && spool.log().is_some() && level.n_bytes < spool.max_bytes()
+    level.closed.is_none() && spool.log().is_some() && !level.is_full && level.n_bytes < spool.max_bytes()
 }
 
 fn check_spool(spool: &Spool) -> Check {
@@ -144,6 +144,7 @@ fn check_spool(spool: &Spool) -> Check {
         oldest,
         n_refused,
         n_broken_files,
+        is_full,
         closed,
     } = spool.level();
     let most = spool.max_bytes();
@@ -159,7 +160,8 @@ fn check_spool(spool: &Spool) -> Check {
         0 => "empty".to_owned(),
         n => format!("{n} records wait for the log, the oldest for {age} s"),
     }];
-    said.push(format!("{n_bytes} of {most} bytes"));
+    let full = if is_full { ", full" } else { "" };
+    said.push(format!("{n_bytes} of {most} bytes{full}"));
     if n_refused > 0 {
         said.push(format!("{n_refused} records are refused by the log"));
     }

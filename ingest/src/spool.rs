@@ -132,6 +132,8 @@ pub(crate) struct Level {
     pub(crate) n_refused: u64,
     /// Files that could not be read, and were set aside.
     pub(crate) n_broken_files: usize,
+    /// What was brought last found no room.
+    pub(crate) is_full: bool,
     /// Why it takes no writes, if it does not.
     pub(crate) closed: Option<String>,
 }

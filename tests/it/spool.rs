@@ -303,10 +303,9 @@ fn a_full_spool_is_a_503_with_retry_after_and_passes_by_itself() {
         assert!((2..10).contains(&ids.len()), "{}", ids.len());
         let counted = it.door.metric("fleetlog_ingest_not_spooled_total").await;
         assert!(counted.iter().any(|line| line.contains("full")), "{counted:?}");
-        eventually("it waits for Kafka to be ready", || async {
-            // Room for another delivery is not needed to be alive.
+        eventually("it is not ready, and says why", || async {
             let (status, body) = crate::outages::readiness(&it.door).await?;
-            if body.contains("wait for the log") {
+            if status == 503 && body.contains("wait for the log") && body.contains("full") {
                 Ok(())
             } else {
                 Err(format!("{status} {body}"))

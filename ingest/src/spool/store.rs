@@ -290,7 +290,7 @@ impl Store {
         }
     }
 
-    /// What is in it. Why it takes no writes is the writer's to say.
+    /// What is in it. Why it takes no writes, and whether there is room, is the writer's to say.
     pub(super) fn level(&self) -> Level {
         let segments = || self.segments.iter().map(|(_, segment)| segment);
         let oldest: Option<Micros> = segments().filter_map(Segment::oldest).min();
@@ -300,6 +300,7 @@ impl Store {
             oldest,
             n_refused: segments().map(Segment::n_refused).sum(),
             n_broken_files: self.n_broken,
+            is_full: false,
             closed: None,
         }
     }

@@ -147,12 +147,18 @@ async fn it_keeps_no_more_bytes_than_it_may() {
         spool.put(vec![record(n)]).await.unwrap();
     }
     assert_eq!(spool.put(vec![record(10)]).await, Err(NotSpooled::Full));
-    assert_eq!(spool.level().n_bytes, most);
+    assert_eq!((spool.level().n_bytes, spool.level().is_full), (most, true));
     let (key, _) = all(&spool).await.swap_remove(0);
     spool.settle(vec![key], Vec::new()).await;
+    assert!(!spool.level().is_full);
     let two = vec![record(11), record(12)];
     assert_eq!(spool.put(two).await, Err(NotSpooled::Full), "all or nothing");
+    assert!(
+        spool.level().is_full,
+        "half of the room is none for who needs more"
+    );
     spool.put(vec![record(3)]).await.expect("there is room for one");
+    assert!(!spool.level().is_full);
 }
 
 #[tokio::test]

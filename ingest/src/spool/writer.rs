@@ -60,6 +60,8 @@ struct Writer<'s> {
     state: &'s State,
     /// Since when and why nothing is written.
     closed: Option<(Instant, String)>,
+    /// What was brought last found no room.
+    is_full: bool,
 }
 
 /// Says so if the thread ends otherwise than it was told to: nothing is spooled then, nor drained.
@@ -83,6 +85,7 @@ pub(super) fn run(store: Store, max_bytes: u64, work: &Receiver<Work>, state: &S
         max_bytes,
         state,
         closed: None,
+        is_full: false,
     };
     state.busy();
     writer.begin();
@@ -151,6 +154,7 @@ impl Writer<'_> {
                 done,
             } => {
                 self.store.settle(&appended, &refused);
+                self.is_full = false;
                 self.tell();
                 drop(done);
             }
@@ -185,6 +189,8 @@ impl Writer<'_> {
             } else {
                 None
             };
+            self.is_full = refused == Some(NotSpooled::Full);
+            self.state.level().is_full = self.is_full;
             if let Some(refused) = refused {
                 drop(done.send(Err(refused)));
             } else {
@@ -245,6 +251,7 @@ impl Writer<'_> {
     fn tell(&self) {
         let mut level = self.store.level();
         level.closed = self.closed.as_ref().map(|(_, reason)| reason.clone());
+        level.is_full = self.is_full;
         self.state
             .is_closed
             .store(level.closed.is_some(), Ordering::Release);
