@@ -1,5 +1,12 @@
 //! Every metric of the door.
 
+use strum::IntoEnumIterator as _;
+
+use crate::{
+    dialect::UnreadReason,
+    error::{Doubt, Rejection},
+};
+
 /// Counter, events appended. Labels: `dialect`, `event` (its name).
 pub(crate) const EVENTS: &str = "fleetlog_ingest_events_total";
 
@@ -58,8 +65,26 @@ pub(crate) const SPOOL_REFUSED: &str = "fleetlog_ingest_spool_refused_records";
 /// Gauge: 1 while deliveries are kept from the log because it is away.
 pub(crate) const BREAKER_OPEN: &str = "fleetlog_ingest_breaker_open";
 
-/// Tells the recorder what the metrics mean.
+/// What `docs/alerts.yml` watches of refusals.
+const WATCHED: [Rejection; 6] = [
+    Rejection::LogUnavailable,
+    Rejection::Busy,
+    Rejection::RegistryUnavailable,
+    Rejection::Unauthorized(Doubt::UnknownKey),
+    Rejection::Unauthorized(Doubt::BadSignature),
+    Rejection::Unauthorized(Doubt::ExpiredCredential),
+];
+
+/// Tells the recorder what the metrics mean, and shows those from the start whose first count wakes somebody: to
+/// Prometheus a series that begins at 1 has not grown.
 pub(crate) fn describe() {
+    for reason in UnreadReason::iter() {
+        let reason: &'static str = reason.into();
+        metrics::counter!(DEAD_LETTERS, "reason" => reason).increment(0);
+    }
+    for rejection in WATCHED {
+        metrics::counter!(REJECTED, "reason" => rejection.reason()).increment(0);
+    }
     metrics::describe_counter!(EVENTS, "Events appended, by dialect and name");
     metrics::describe_counter!(REJECTED, "Requests refused, by precise reason");
     metrics::describe_counter!(DEAD_LETTERS, "Authentic deliveries kept raw, by reason");

@@ -299,6 +299,23 @@ fn what_is_authentic_but_not_understood_is_kept_raw() {
     });
 }
 
+/// To Prometheus a series that begins at 1 has not grown, and the first letter would wake nobody.
+#[test]
+fn what_alerts_watch_is_counted_from_the_start() {
+    on_stack(|stack| async move {
+        let (door, _integration) = door(&stack).await;
+        for (name, reason) in [
+            ("fleetlog_ingest_dead_letters_total", "no_device"),
+            ("fleetlog_ingest_rejected_total", "log_unavailable"),
+            ("fleetlog_ingest_rejected_total", "unknown_key"),
+        ] {
+            let line = format!("{name}{{reason=\"{reason}\"}} 0");
+            let shown = door.metric(name).await;
+            assert!(shown.contains(&line), "{line}: {shown:?}");
+        }
+    });
+}
+
 #[test]
 fn a_senders_own_attributes_move_nothing_of_ours() {
     on_stack(|stack| async move {

@@ -60,6 +60,21 @@ fn what_alerts_and_dashboard_ask_for_is_measured() {
     }
 }
 
+/// Whoever is woken looks at the dashboard first.
+#[test]
+fn what_an_alert_watches_is_on_the_dashboard() {
+    let dashboard = text(DASHBOARD);
+    let shown: BTreeSet<_> = names(&dashboard).collect();
+    for expression in text(ALERTS)
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "))
+    {
+        for name in names(expression) {
+            assert!(shown.contains(name), "no panel of {DASHBOARD} shows {name}");
+        }
+    }
+}
+
 #[test]
 fn every_alert_leads_to_what_it_means_and_what_to_do() {
     let rules = text(ALERTS);
