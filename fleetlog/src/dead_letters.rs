@@ -13,6 +13,7 @@ mod report;
 mod show;
 
 use clap::Subcommand;
+use stream::LogConfig;
 
 use crate::failure::Failure;
 
@@ -37,3 +38,26 @@ impl DeadLetters {
         }
     }
 }
+
+/// How many deliveries are dead letters now, those left out that were understood when they were tried again.
+pub(crate) struct Deliveries {
+    /// That wait for somebody to do something.
+    pub(crate) waiting: usize,
+    /// That are understood and of no device: tests, and what is said of a project.
+    pub(crate) asking_nothing: usize,
+}
+
+/// Counts deliveries that are dead letters, which reads all of their topic.
+pub(crate) async fn count(log: LogConfig) -> Result<Deliveries, Failure> {
+    let mut letters = letters::Letters::open(log).await?.deliveries().await?;
+    letters.retain(|letter| letter.redriven.is_none());
+    let all = letters.len();
+    letters.retain(|letter| !ASKING_NOTHING.contains(&letter.reason.as_str()));
+    Ok(Deliveries {
+        waiting: letters.len(),
+        asking_nothing: all - letters.len(),
+    })
+}
+
+/// Reasons that docs/dead-letters.md says to let expire.
+const ASKING_NOTHING: [&str; 2] = ["test_event", "not_of_a_device"];

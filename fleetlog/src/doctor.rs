@@ -2,6 +2,7 @@
 
 mod finding;
 mod kafka;
+mod lag;
 mod postgres;
 mod registry;
 mod spool;

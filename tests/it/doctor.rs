@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use schema::Topic;
 use serde_json::Value;
-use tests::{Stack, alter_topic, on_stack};
+use tests::{Delivery, Stack, alter_topic, eventually, on_stack};
+
+use crate::{door::known, poison::report};
 
 /// The findings by what was looked at, and the exit code.
 async fn look(stack: &Stack, args: &[&str]) -> (i32, BTreeMap<String, Value>) {
@@ -76,6 +78,7 @@ fn the_doctor_names_what_is_wrong_and_what_to_do() {
             .await;
         for statement in [
             "REVOKE SELECT ON fleet.devices FROM fleetlog_operator",
+            "REVOKE INSERT ON gen_1.readings FROM fleetlog_projector",
             "DELETE FROM control.migrations WHERE version = 3",
             "UPDATE projection_meta.generations SET fold_version = 1",
         ] {
@@ -92,6 +95,12 @@ fn the_doctor_names_what_is_wrong_and_what_to_do() {
             "grants",
             "failed",
             "fleetlog_operator may not read fleet.devices",
+        );
+        expect(
+            &found,
+            "grants",
+            "failed",
+            "fleetlog_projector may not INSERT gen_1.readings",
         );
         expect(&found, "migrations", "failed", "0003 strategies");
         expect(&found, "generations", "failed", "fleetlog rebuild");
@@ -131,5 +140,65 @@ fn the_doctor_looks_at_all_else_when_one_part_is_away() {
         expect(&found, "migrations", "skipped", "PostgreSQL cannot be asked");
         expect(&found, "topics", "ok", "settings that lose nothing");
         assert!(!format!("{found:?}").contains("hunter2"));
+    });
+}
+
+#[test]
+fn the_doctor_finds_a_partition_that_stands_still_while_others_move() {
+    on_stack(|stack| async move {
+        let rooms = crate::dialects::rooms(&stack).await;
+        report(&rooms.integration, "before", "1.0").await;
+        let mut foreign = Vec::new();
+        for _ in 0..30 {
+            foreign.push(tests::produce(&stack.log, Topic::Events, "somebody", "no event of ours").await);
+        }
+        eventually("the doctor sees it", || async {
+            let (code, found) = look(&stack, &[]).await;
+            if code == 1 && found["lag"]["verdict"] == "failed" {
+                expect(&found, "lag", "failed", "stands still");
+                expect(
+                    &found,
+                    "lag",
+                    "failed",
+                    &format!("device-events.v1/{}@", foreign[0].partition),
+                );
+                Ok(())
+            } else {
+                Err(found["lag"].to_string())
+            }
+        })
+        .await;
+        let all = rooms.projector.metric("fleetlog_projector_halted{").await;
+        let halted = all.iter().filter(|sample| sample.ends_with(" 1")).count();
+        assert_eq!(halted, 1, "{all:?}");
+    });
+}
+
+#[test]
+fn the_doctor_counts_the_letters_that_wait_for_somebody() {
+    on_stack(|stack| async move {
+        let door = stack.ingest().await;
+        let organization = stack.organization().await;
+        let to = stack.integration(&door, &organization, None).await;
+        known(&to).await;
+        let test =
+            "{\"integration_id\": \"612d3cecf3ee17d321adbec6\", \"data\": {\"msg\": \"Test Message\"}}";
+        let tried = Delivery::bare(&to, test)
+            .header("x-api-key", &to.secret)
+            .header("ce-type", "TEST_EVENT_TYPE")
+            .header("ce-source", "golioth/app/api")
+            .header("ce-subject", "integration");
+        tried.post().await.accepted();
+        let (_, found) = look(&stack, &[]).await;
+        expect(&found, "dead-letters", "ok", "1 deliveries ask for nothing");
+        let nonsense = Delivery::bare(&to, "no JSON {").header("x-api-key", &to.secret);
+        nonsense.post().await.accepted();
+        let (_, found) = look(&stack, &[]).await;
+        expect(
+            &found,
+            "dead-letters",
+            "warning",
+            "1 deliveries could not be understood",
+        );
     });
 }

@@ -19,7 +19,7 @@ async fn execute(stack: &Stack, statement: &str) {
 }
 
 /// A device with a firmware version, in one delivery of several events.
-async fn report(to: &Integration, device: &str, version: &str) {
+pub(crate) async fn report(to: &Integration, device: &str, version: &str) {
     let event = json!({"event": "device.updated", "timestamp": "2026-01-01T00:00:00Z", "device": {
         "id": device, "name": format!("SN-{device}"), "firmware": {"package": "main", "version": version}}});
     Delivery::platform(to, &event).post().await.accepted();

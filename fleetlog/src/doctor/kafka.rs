@@ -1,4 +1,5 @@
-//! The brokers and the log: settings, lag, dead letters, retention against checkpoints, clock.
+//! The brokers and the log: settings, dead letters, retention against checkpoints, clock; how far projections are behind
+//! is in `lag`.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +9,12 @@ use stream::{LogIdentity, Position, topics::TopicsError};
 use super::{
     Look,
     finding::{Finding, judge_clock, of},
-    sql,
+    lag, sql,
 };
-use crate::{clock, output};
+use crate::{clock, dead_letters, output};
 
-/// More than this is worth a look even if it is being worked off.
-const MUCH: i64 = 100_000;
-/// Nobody projects if nothing was for so long, in seconds.
-const LONG: f64 = 60.0;
+/// More letters than this are counted by the topic's offsets, not read.
+const MANY: i64 = 100_000;
 /// Checkpoints cover readings only if they are far younger than readings get.
 const FAR_YOUNGER: f64 = 4.0;
 
@@ -33,7 +32,7 @@ pub(super) async fn look(look: &Look) -> Vec<Finding> {
     };
     let log = match look.within("topics", topics(look)).await {
         Ok((log, mut findings)) => {
-            findings.push(of(look.within("lag", lag(look, &log)).await));
+            findings.push(of(look.within("lag", lag::look(look, &log)).await));
             findings.push(of(look.within("dead-letters", dead_letters(look, &log)).await));
             findings.push(of(look.within("retention", retention(look, &log)).await));
             findings
@@ -73,48 +72,6 @@ async fn topics(look: &Look) -> Result<(LogIdentity, Vec<Finding>), Finding> {
     Ok((log, vec![Finding::ok("topics", told)]))
 }
 
-async fn lag(look: &Look, log: &LogIdentity) -> Result<Finding, Finding> {
-    let unknown = |error: String| Finding::failed("lag", error, "see `postgres` and `topics`");
-    let ends = stream::ends(&look.log, log, &[Topic::Events, Topic::Readings])
-        .await
-        .map_err(|error| unknown(error.to_string()))?;
-    let folded = sql::folded(&look.pool)
-        .await
-        .map_err(|error| unknown(format!("how far projections are is not known: {error}")))?;
-    let behind = |end: &Position| {
-        let next = folded.next.get(&(end.topic.suffix().to_owned(), end.partition));
-        (end.offset - next.copied().unwrap_or(0)).max(0)
-    };
-    let behind: i64 = ends.iter().map(behind).sum();
-    let found = format!("{behind} events are in the log and not yet projected");
-    let idle = folded.idle_seconds.unwrap_or(f64::INFINITY);
-    Ok(if behind == 0 {
-        Finding::ok("lag", found)
-    } else if idle > LONG {
-        let since = folded.idle_seconds.map_or_else(
-            || "nothing ever was".to_owned(),
-            |idle| format!("nothing was since {idle:.0} s"),
-        );
-        Finding::failed(
-            "lag",
-            format!("{found}, and {since}"),
-            if folded.idle_seconds.is_some() {
-                "start `fleetlog projector`, or read its log: a halted partition says what it stands at"
-            } else {
-                "start `fleetlog projector`; of a long log, or where projections were lost, run `fleetlog rebuild` before"
-            },
-        )
-    } else if behind > MUCH {
-        Finding::warning(
-            "lag",
-            found,
-            "look again: if it does not shrink, add projectors (docs/capacity.md)",
-        )
-    } else {
-        Finding::ok("lag", found)
-    })
-}
-
 async fn dead_letters(look: &Look, log: &LogIdentity) -> Result<Finding, Finding> {
     let unknown =
         |error: stream::KafkaFault| Finding::failed("dead-letters", error.to_string(), "see `topics`");
@@ -125,20 +82,35 @@ async fn dead_letters(look: &Look, log: &LogIdentity) -> Result<Finding, Finding
     let ends = stream::ends(&look.log, log, &topics).await.map_err(unknown)?;
     let total = |positions: &[Position]| positions.iter().map(|position| position.offset).sum::<i64>();
     let kept = total(&ends) - total(&beginnings);
-    let set_aside = sql::set_aside(&look.pool)
-        .await
-        .map_err(|error| Finding::failed("dead-letters", error.to_string(), "run `fleetlog migrate`"))?;
-    let found = format!(
-        "{kept} records on the topic of deliveries that could not be understood, {set_aside} events that make no rows"
-    );
-    Ok(if kept == 0 && set_aside == 0 {
-        Finding::ok("dead-letters", "none")
-    } else {
-        Finding::warning(
+    let set_aside = sql::set_aside(&look.pool).await.map_err(|error| {
+        Finding::failed(
             "dead-letters",
-            found,
-            "`fleetlog dead-letters list` says why, and what to do",
+            error.to_string(),
+            "see `postgres` and `migrations`",
         )
+    })?;
+    let remedy = "`fleetlog dead-letters list` says why, and what to do";
+    if kept > MANY {
+        let found = format!(
+            "{kept} records on the topic of deliveries that could not be understood, {set_aside} events that make no rows"
+        );
+        return Ok(Finding::warning("dead-letters", found, remedy));
+    }
+    let deliveries = dead_letters::count(look.log.clone())
+        .await
+        .map_err(|failure| Finding::failed("dead-letters", failure.to_string(), "see `topics`"))?;
+    let asking_nothing = match deliveries.asking_nothing {
+        0 => String::new(),
+        n => format!("; {n} deliveries ask for nothing, and expire"),
+    };
+    Ok(if deliveries.waiting == 0 && set_aside == 0 {
+        Finding::ok("dead-letters", format!("none waits{asking_nothing}"))
+    } else {
+        let n = deliveries.waiting;
+        let found = format!(
+            "{n} deliveries could not be understood, {set_aside} events make no rows{asking_nothing}"
+        );
+        Finding::warning("dead-letters", found, remedy)
     })
 }
 

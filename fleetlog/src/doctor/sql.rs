@@ -3,13 +3,22 @@
 use std::collections::BTreeMap;
 
 use sqlx::{PgConnection, PgPool};
+use stream::Position;
 
 /// What is folded of the generation that readers see.
 pub(super) struct Folded {
     /// The next offset, by topic suffix and partition.
-    pub(super) next: BTreeMap<(String, i32), i64>,
-    /// How long ago any of them moved; nothing if none ever did.
+    next: BTreeMap<(String, i32), i64>,
+    /// How long ago any of them moved or was taken over; nothing if none ever was.
     pub(super) idle_seconds: Option<f64>,
+}
+
+impl Folded {
+    /// The next offset of the partition that this position is in.
+    pub(super) fn next(&self, position: &Position) -> i64 {
+        let partition = (position.topic.suffix().to_owned(), position.partition);
+        self.next.get(&partition).copied().unwrap_or(0)
+    }
 }
 
 /// The server's version.
@@ -117,6 +126,15 @@ pub(super) async fn missing_grants(pool: &PgPool) -> sqlx::Result<Vec<String>> {
            FROM there
           WHERE there.name = 'fleetlog_projector'
             AND NOT has_database_privilege(there.name::name, current_database(), 'CREATE')
+         UNION ALL
+         SELECT there.name || ' may not ' || each.privilege || ' ' || c.oid::regclass
+           FROM there
+           JOIN projection_meta.generations g ON g.state = 'active'
+           JOIN pg_catalog.pg_class c ON c.relnamespace IN (to_regnamespace(g.generation), to_regnamespace('projection_meta'))
+                                     AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+          CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) each (privilege)
+          WHERE there.name = 'fleetlog_projector'
+            AND NOT has_table_privilege(there.name::name, c.oid, each.privilege)
          UNION ALL
          SELECT there.name || ' does not own ' || n.nspname
            FROM there
