@@ -44,6 +44,19 @@ fn the_reading_roles_cannot_write_and_see_no_secret() {
 }
 
 #[test]
+fn what_is_read_is_not_compiled_first() {
+    on_stack(|stack| async move {
+        for role in ["operator", "api", "ingest", "projector"] {
+            let compiled: String = sqlx::query_scalar("SHOW jit")
+                .fetch_one(&stack.pool_as(role))
+                .await
+                .expect("a setting");
+            assert_eq!(compiled, "off", "{role}");
+        }
+    });
+}
+
+#[test]
 fn an_organization_sees_its_own_and_without_one_nothing_is_seen() {
     on_stack(|stack| async move {
         let rooms = rooms(&stack).await;
