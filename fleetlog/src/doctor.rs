@@ -10,7 +10,10 @@ mod sql;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use futures_util::future::join4;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -51,7 +54,7 @@ pub(crate) struct Doctor {
     #[arg(long)]
     broker_clock: bool,
     /// The folder that `ingest` spools to while Kafka is away
-    #[arg(long, env = "FLEETLOG_SPOOL_DIR", value_name = "FOLDER")]
+    #[arg(long, env = "FLEETLOG_SPOOL_DIR", value_name = "FOLDER", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     spool_dir: Option<PathBuf>,
     #[command(flatten)]
     database: OwnerDatabase,
@@ -79,7 +82,7 @@ impl Doctor {
             timeout: self.timeout,
             expiring: self.expiring,
             broker_clock: self.broker_clock,
-            spool_dir: self.spool_dir.clone(),
+            spool_dir: self.spool_dir.clone().filter(|dir| !dir.as_os_str().is_empty()),
             bar: bar(),
         };
         // Side by side: what waits for one that is away does not keep the others.

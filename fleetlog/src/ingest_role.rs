@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use control::Registry;
 use ingest::{Behind, Config, Log, Spool};
 use secrecy::SecretString;
@@ -75,7 +78,7 @@ pub(crate) struct IngestArgs {
 struct SpoolArgs {
     /// Folder on a persistent disk where deliveries are kept while Kafka is away, with fsync before they are answered
     /// 202; of this process alone. Without it they are answered 503
-    #[arg(long, env = "FLEETLOG_SPOOL_DIR", value_name = "DIR")]
+    #[arg(long, env = "FLEETLOG_SPOOL_DIR", value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     spool_dir: Option<PathBuf>,
     /// Most bytes of records kept there; on disk they take about a tenth more
     #[arg(long, env = "FLEETLOG_SPOOL_MAX_BYTES", value_name = "N", default_value_t = Spool::USUAL_MAX_BYTES)]

@@ -42,8 +42,8 @@ pub(crate) fn remedy(error: &Error) -> &'static str {
     let code = error.as_database_error().and_then(DatabaseError::code);
     match code.as_deref() {
         Some("42501") => {
-            "a grant is missing: run `fleetlog migrate`, or grant it again to role fleetlog_projector and let the \
-             projector's login role be a member of that"
+            "a grant is missing: grant it again to role fleetlog_projector (`fleetlog doctor` says which it is; `fleetlog \
+             migrate` brings back those outside of a generation), and let the projector's login role be a member of that"
         }
         Some("42P01" | "3F000" | "42703" | "42883") => {
             "something of the generation is missing: run `fleetlog migrate`; what was dropped or changed by hand \
