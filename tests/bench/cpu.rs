@@ -2,7 +2,7 @@
 
 use std::{fmt, fs, ops::Sub, time::Instant};
 
-use crate::Line;
+use crate::{Line, median};
 
 /// Processor time in seconds since each began: the role that is measured, Kafka, Postgres, and this program, which makes
 /// the load. Kafka and Postgres are all there are on the machine.
@@ -127,11 +127,7 @@ pub(crate) fn table(piece: &str, lines: &[Line]) {
         "", "role", "kafka", "postgres", "load"
     );
     for line in lines.iter().filter(|line| !line.costs.is_empty()) {
-        let middle = |place: usize| {
-            let mut sorted: Vec<f64> = line.costs.iter().map(|cost| cost.0[place]).collect();
-            sorted.sort_by(f64::total_cmp);
-            sorted[sorted.len() / 2]
-        };
-        println!("  {:<58} {}", line.name, Cost([0, 1, 2, 3].map(middle)));
+        let of = |place: usize| median(line.costs.iter().map(|cost| cost.0[place]));
+        println!("  {:<58} {}", line.name, Cost([0, 1, 2, 3].map(of)));
     }
 }

@@ -45,26 +45,24 @@ pub(crate) async fn measure(stack: &Stack, connections: usize, ways: usize) -> V
     let mut lines: Vec<_> = names.map(Line::new).collect();
     for _ in 0..ROUNDS {
         for (line, (bare, requests)) in lines.iter_mut().zip(&bare) {
-            load_once(line, bare.address, None, requests, connections);
+            load_once(line, bare.address, 0, requests, connections);
         }
         lines[2].per_second.push(bare_produce(stack, connections).await);
         for (line, (_, requests)) in lines[3..].iter_mut().zip(doors) {
-            load_once(line, address(&door), Some(door.id()), requests, connections);
+            load_once(line, address(&door), door.id(), requests, connections);
         }
     }
     lines
 }
 
-/// Loads a door once. A bare one is of this process, so what it takes is the load's.
+/// Loads a door once. `process` is the door's; 0 if it is this one, as of a bare door: what that takes is the load's.
 fn load_once(
     line: &mut Line,
     address: SocketAddr,
-    process: Option<u32>,
+    process: u32,
     requests: &Arc<Vec<Vec<u8>>>,
     connections: usize,
 ) {
-    // No process has the number 0.
-    let process = process.unwrap_or_default();
     let before = Used::so_far(process);
     let per_second = load::run(address, requests, connections, LOAD);
     let used = Used::so_far(process) - before;

@@ -2,11 +2,12 @@
 //!
 //! Machines differ and are shared, so ratios count and not the figures: each line is measured several times in turn
 //! with the others, and the median is shown. `./dev bench` builds everything in release mode and runs this; names
-//! after it choose what is measured, of a rebuild also how much: `./dev bench rebuild=5000000 devices=100000 memory=512`
-//! (events, devices, MiB); `./dev bench door=1` speaks to the door in
-//! the first way only; `./dev bench million=100000` asks a fleet of so many devices;
-//! `./dev bench spool memory connections=64 seconds=5` is about outages and overload, at so many connections and so long
-//! each.
+//! after it choose what is measured, of some also how much:
+//!
+//! - `./dev bench door=1`: the door, spoken to in the first way only;
+//! - `./dev bench million=100000`: a fleet of so many devices;
+//! - `./dev bench rebuild=5000000 devices=100000 memory=512`: events, devices, MiB;
+//! - `./dev bench spool memory connections=64 seconds=5`: outages and overload, at so many connections and so long each.
 
 mod answers;
 mod bare;
@@ -54,10 +55,14 @@ impl Line {
     }
 
     fn median(&self) -> f64 {
-        let mut sorted = self.per_second.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
+        median(self.per_second.iter().copied())
     }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 /// Prints lines beside the first one.
